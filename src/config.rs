@@ -1,0 +1,195 @@
+//! What can be set, by the names that the Go original gave it.
+
+use std::{
+    env, fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer};
+
+/// Settings of recording, of the usage file and of the management routes.
+///
+/// Deserialises from any serde format, keys in kebab-case; a host program can embed it in a file of its own,
+/// since keys that it does not know are ignored.
+///
+/// ```
+/// use tower_llm_usage::Config;
+///
+/// let config: Config = serde_json::from_str(r#"{
+///     "usage-statistics-enabled": true,
+///     "auth-dir": "/var/lib/proxy",
+///     "remote-management": { "secret-key": "hunter2" }
+/// }"#)?;
+/// assert_eq!(config.usage_file(), std::path::Path::new("/var/lib/proxy/usage.json"));
+/// assert!(!format!("{config:?}").contains("hunter2"));
+/// # Ok::<_, serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+#[non_exhaustive]
+pub struct Config {
+    /// Record calls. Off by default; [`Usage::set_recording`](crate::Usage::set_recording) switches it while running.
+    pub usage_statistics_enabled: bool,
+    /// The directory of the usage file; a leading `~` is the home directory. `~/.cli-proxy-api` by default.
+    pub auth_dir: PathBuf,
+    /// Who may ask the management routes.
+    pub remote_management: RemoteManagement,
+    /// How calls are kept.
+    pub usage_statistics: UsageStatistics,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            usage_statistics_enabled: false,
+            auth_dir: PathBuf::from("~/.cli-proxy-api"),
+            remote_management: RemoteManagement::default(),
+            usage_statistics: UsageStatistics::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The default settings with recording switched on and calls kept in `usage_file`.
+    pub fn recording_to(usage_file: impl Into<PathBuf>) -> Self {
+        let mut config = Self { usage_statistics_enabled: true, ..Self::default() };
+        config.usage_statistics.file = Some(usage_file.into());
+        config
+    }
+
+    /// Where the usage file lies: `usage-statistics.file` if set, else `usage.json` in `auth-dir`.
+    pub fn usage_file(&self) -> PathBuf {
+        match &self.usage_statistics.file {
+            Some(file) => expand_home(file),
+            None => expand_home(&self.auth_dir).join("usage.json"),
+        }
+    }
+}
+
+/// `~` and `~/…` of the user whose process this is; anything else is left as it is.
+fn expand_home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), env::home_dir()) {
+        (Ok(rest), Some(home)) if !home.as_os_str().is_empty() => home.join(rest),
+        _ => path.to_owned(),
+    }
+}
+
+/// Who may ask the management routes (`remote-management`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+#[non_exhaustive]
+pub struct RemoteManagement {
+    /// Serve the management routes at all. Unset: when a key is set.
+    pub enabled: Option<bool>,
+    /// Answer addresses other than loopback. Off by default.
+    pub allow_remote: bool,
+    /// The management key, plain or as a bcrypt hash (`$2a$`, `$2b$`, `$2y$`).
+    pub secret_key: SecretKey,
+    /// The path under which the routes lie.
+    pub prefix: String,
+    /// Failed tries in a row after which an address is banned; 0 switches banning off.
+    pub max_failures: u32,
+    /// How long a ban lasts.
+    #[serde(rename = "ban-seconds", deserialize_with = "seconds")]
+    pub ban: Duration,
+    /// Proxies whose `X-Forwarded-For` is believed: addresses, or networks such as `10.0.0.0/8`.
+    pub trusted_proxies: Vec<String>,
+    /// Origins that may read answers from a page of their own (`Access-Control-Allow-Origin`). None by default.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for RemoteManagement {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            allow_remote: false,
+            secret_key: SecretKey::default(),
+            prefix: String::from("/v0/management/qs"),
+            max_failures: 5,
+            ban: Duration::from_secs(30 * 60),
+            trusted_proxies: Vec::new(),
+            allowed_origins: Vec::new(),
+        }
+    }
+}
+
+/// How calls are kept (`usage-statistics`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+#[non_exhaustive]
+pub struct UsageStatistics {
+    /// The usage file; unset: `usage.json` in `auth-dir`.
+    pub file: Option<PathBuf>,
+    /// Events that wait before they are written.
+    pub flush_events: usize,
+    /// How long an event waits at most before it is written.
+    #[serde(rename = "flush-seconds", deserialize_with = "seconds")]
+    pub flush_interval: Duration,
+    /// Events that the queue to the writer holds; one more is dropped and counted.
+    pub queue_capacity: usize,
+    /// Bytes of lines kept in memory while the file cannot be written; events beyond that are dropped and counted.
+    pub backlog_bytes: usize,
+    /// How long the drop of the last handle waits for what is queued to be written.
+    #[serde(rename = "drop-deadline-seconds", deserialize_with = "seconds")]
+    pub drop_deadline: Duration,
+}
+
+impl Default for UsageStatistics {
+    fn default() -> Self {
+        Self {
+            file: None,
+            flush_events: 50,
+            flush_interval: Duration::from_secs(30),
+            queue_capacity: 8192,
+            backlog_bytes: 16 << 20,
+            drop_deadline: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Seconds, fractions allowed; what no clock can count is refused.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+/// A key that cannot be shown: `Debug` says only whether there is one.
+#[derive(Clone, Default, Deserialize)]
+#[serde(from = "Option<String>")]
+pub struct SecretKey(String);
+
+impl SecretKey {
+    /// No key, or an empty one.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for SecretKey {
+    fn from(key: String) -> Self {
+        Self(key)
+    }
+}
+
+impl From<&str> for SecretKey {
+    fn from(key: &str) -> Self {
+        Self(key.to_owned())
+    }
+}
+
+/// YAML's `secret-key:` with nothing behind it.
+impl From<Option<String>> for SecretKey {
+    fn from(key: Option<String>) -> Self {
+        Self(key.unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "SecretKey(none)" } else { "SecretKey(set)" })
+    }
+}

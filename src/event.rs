@@ -1,0 +1,427 @@
+//! One call to a model, as it is kept: the usage file's schema is this module.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::{
+    OffsetDateTime, UtcOffset,
+    format_description::{BorrowedFormatItem, well_known::Rfc3339},
+    macros::format_description,
+};
+
+use crate::key::KeyHash;
+
+/// The version of the lines that this crate writes (`v`). A line without one is of the Go original.
+pub(crate) const LINE_VERSION: u8 = 2;
+
+/// A model that nobody named.
+pub(crate) const UNKNOWN_MODEL: &str = "unknown";
+
+/// One call to a model: who asked which model, what it cost in tokens, and how it ended.
+///
+/// Serialises to one line of the usage file and deserialises from one, the Go original's lines included.
+/// Holds no prompt, no answer, no plain key, no error text and no query string.
+///
+/// ```
+/// use tower_llm_usage::{Timestamp, UsageEvent};
+///
+/// let line = r#"{"timestamp":"2026-01-02T03:04:05+01:00","model":"gpt-4o","prompt_tokens":9,
+///     "completion_tokens":12,"total_tokens":21,"status":200}"#;
+/// let event: UsageEvent = serde_json::from_str(line)?;
+/// assert_eq!(event.tokens.input, Some(9));
+/// assert_eq!(event.timestamp.to_string(), "2026-01-02T02:04:05.000Z");
+/// # Ok::<_, serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct UsageEvent {
+    /// When the request came in.
+    pub timestamp: Timestamp,
+    /// The model that answered, as the provider names it; `unknown` where nobody said.
+    pub model: Cow<'static, str>,
+    /// What was counted. In the file: `prompt_tokens`, `completion_tokens`, `total_tokens` and the optional counts.
+    pub tokens: Tokens,
+    /// HTTP status sent to the client; 499 when it left before there was one, 502 when the inner service failed.
+    pub status: u16,
+    /// The response's `x-request-id`, or the like, where there is one.
+    pub request_id: Option<Cow<'static, str>>,
+    /// SHA-256 of the client's key. In the file: `api_key_hash`.
+    pub key: Option<KeyHash>,
+    /// Unique to this event, so that an import never counts it twice. Lines of the original have none.
+    pub id: Option<Cow<'static, str>>,
+    /// OpenTelemetry's `gen_ai.provider.name`, such as `openai` or `gcp.gemini`.
+    pub provider: Option<Cow<'static, str>>,
+    /// OpenTelemetry's `gen_ai.operation.name`, such as `chat` or `embeddings`.
+    pub operation: Option<Cow<'static, str>>,
+    /// Method and path, without a query string.
+    pub endpoint: Option<Cow<'static, str>>,
+    /// The model that was asked for, where it is known and differs from the one that answered.
+    pub request_model: Option<Cow<'static, str>>,
+    /// The answer came as a stream of events.
+    pub stream: Option<bool>,
+    /// How good the counts are. `None` on lines of the original.
+    pub usage: Option<UsageQuality>,
+    /// How the response ended. `None` on lines of the original.
+    pub end: Option<Ending>,
+    /// From the request's arrival to the end of the response. In the file: `duration_ms`.
+    pub duration: Option<Duration>,
+    /// From the request's arrival to the first byte of the response's body. In the file: `ttft_ms`.
+    pub time_to_first_byte: Option<Duration>,
+    /// The provider's name for the kind of error, such as `overloaded_error`.
+    pub error_type: Option<Cow<'static, str>>,
+}
+
+impl UsageEvent {
+    /// An event of `model` at `timestamp`: status 200, nothing counted, nothing else known.
+    pub fn new(timestamp: Timestamp, model: impl Into<Cow<'static, str>>) -> Self {
+        let model = model.into();
+        Self {
+            timestamp,
+            model: if model.is_empty() { Cow::Borrowed(UNKNOWN_MODEL) } else { model },
+            tokens: Tokens::default(),
+            status: 200,
+            request_id: None,
+            key: None,
+            id: None,
+            provider: None,
+            operation: None,
+            endpoint: None,
+            request_model: None,
+            stream: None,
+            usage: None,
+            end: None,
+            duration: None,
+            time_to_first_byte: None,
+            error_type: None,
+        }
+    }
+
+    /// The call failed: an error status, or an error within the stream. A client that left is no error.
+    pub fn is_error(&self) -> bool {
+        match self.end {
+            Some(Ending::UpstreamError | Ending::StreamError) => true,
+            _ => self.status >= 400 && self.status != CLIENT_CLOSED_REQUEST,
+        }
+    }
+
+    /// The client left before the answer was complete.
+    pub fn is_aborted(&self) -> bool {
+        self.end == Some(Ending::ClientClosed)
+    }
+}
+
+/// nginx's status for a client that left before there was an answer.
+pub(crate) const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// Tokens of one call, by the rule of OpenTelemetry's GenAI conventions.
+///
+/// `None` is "the provider did not say", never 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tokens {
+    /// All input, cache reads and writes included (`prompt_tokens`).
+    pub input: Option<u64>,
+    /// All output, reasoning included (`completion_tokens`).
+    pub output: Option<u64>,
+    /// Input and output, or what the provider gave when it gave only a total (`total_tokens`).
+    pub total: Option<u64>,
+    /// The part of the input that was read from a cache.
+    pub cache_read: Option<u64>,
+    /// The part of the input that was written to a cache, for whatever time.
+    pub cache_write: Option<u64>,
+    /// The part of the cache writes that is kept for an hour.
+    pub cache_write_1h: Option<u64>,
+    /// The part of the output that the model spent on reasoning.
+    pub reasoning: Option<u64>,
+}
+
+impl Tokens {
+    /// The provider reported no count at all.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How good the counts of an event are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum UsageQuality {
+    /// The provider's final counts.
+    Complete,
+    /// Counts from before the end: the stream broke off, or the client left.
+    Partial,
+    /// The response carried no counts.
+    Missing,
+    /// The counts contradict each other; they are kept as given.
+    Inconsistent,
+    /// A count was too large to be one, or an event too large to be read.
+    Overflow,
+    /// The response was not what its format says.
+    Malformed,
+    /// The response could not be read: an encoding or format that is not known.
+    Unsupported,
+    /// A word that a later version wrote.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How a response ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ending {
+    /// All of it was delivered.
+    Complete,
+    /// The client left before the end.
+    ClientClosed,
+    /// The inner service or its body failed.
+    UpstreamError,
+    /// The provider reported an error within a stream that began well.
+    StreamError,
+    /// A word that a later version wrote.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A moment in milliseconds since 1970 UTC, shown and read as RFC 3339.
+///
+/// ```
+/// use tower_llm_usage::Timestamp;
+///
+/// let t: Timestamp = "2026-03-01T00:30:00.250+05:30".parse()?;
+/// assert_eq!(t.to_string(), "2026-02-28T19:00:00.250Z");
+/// # Ok::<_, tower_llm_usage::InvalidTimestamp>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// 0000-01-01T00:00:00Z, the earliest that RFC 3339 can write.
+    pub const MIN: Self = Self(-62_167_219_200_000);
+    /// 9999-12-31T23:59:59.999Z, the latest that RFC 3339 can write.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// Milliseconds since 1970 UTC, clamped to the years 0 to 9999.
+    pub const fn from_unix_millis(millis: i64) -> Self {
+        if millis < Self::MIN.0 {
+            Self::MIN
+        } else if millis > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(millis)
+        }
+    }
+
+    /// Milliseconds since 1970 UTC.
+    pub const fn unix_millis(self) -> i64 {
+        self.0
+    }
+
+    /// The system clock's time.
+    pub fn now() -> Self {
+        SystemTime::now().into()
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        Self::from_unix_millis(match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => millis(after),
+            Err(before) => -millis(before.duration()),
+        })
+    }
+}
+
+/// RFC 3339 in UTC with exactly three fractional digits, as in the usage file.
+const LINE_FORMAT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .map_err(|_| fmt::Error)?;
+        f.write_str(&time.format(LINE_FORMAT).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let time = OffsetDateTime::parse(text, &Rfc3339)
+            .map_err(|_| InvalidTimestamp)?
+            .checked_to_offset(UtcOffset::UTC)
+            .ok_or(InvalidTimestamp)?;
+        let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);
+        i64::try_from(millis).map(Self::from_unix_millis).map_err(|_| InvalidTimestamp)
+    }
+}
+
+/// The text is no RFC 3339 time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidTimestamp;
+
+impl fmt::Display for InvalidTimestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an RFC 3339 time")
+    }
+}
+
+impl std::error::Error for InvalidTimestamp {}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// An event as a line spells it. Borrowed for writing, owned after reading.
+#[derive(Serialize, Deserialize)]
+struct Line<'a> {
+    timestamp: Timestamp,
+    #[serde(default)]
+    model: Cow<'a, str>,
+    // Always there, as in the original's lines: `null` is "not reported", which the original read as 0.
+    #[serde(default)]
+    prompt_tokens: Option<u64>,
+    #[serde(default)]
+    completion_tokens: Option<u64>,
+    #[serde(default)]
+    total_tokens: Option<u64>,
+    #[serde(default)]
+    status: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request_id: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient_key")]
+    api_key_hash: Option<KeyHash>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    v: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provider: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    operation: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    endpoint: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request_model: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache_read_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache_write_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache_write_1h_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reasoning_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageQuality>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end: Option<Ending>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttft_ms: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error_type: Option<Cow<'a, str>>,
+}
+
+/// A hash that is none (the original wrote whatever it was given) is left out; the counts beside it still count.
+fn lenient_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<KeyHash>, D::Error> {
+    Ok(Option::<Cow<'de, str>>::deserialize(deserializer)?.and_then(|hex| hex.parse().ok()))
+}
+
+/// To the microsecond: shorter lines, and no clock here is better.
+fn to_millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
+}
+
+fn from_millis(millis: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(millis / 1e3).ok()
+}
+
+fn borrow<'a>(text: &'a Option<Cow<'static, str>>) -> Option<Cow<'a, str>> {
+    text.as_deref().filter(|text| !text.is_empty()).map(Cow::Borrowed)
+}
+
+fn own(text: Option<Cow<'_, str>>) -> Option<Cow<'static, str>> {
+    text.filter(|text| !text.is_empty()).map(|text| Cow::Owned(text.into_owned()))
+}
+
+impl Serialize for UsageEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Line {
+            timestamp: self.timestamp,
+            model: Cow::Borrowed(&self.model),
+            prompt_tokens: self.tokens.input,
+            completion_tokens: self.tokens.output,
+            total_tokens: self.tokens.total,
+            status: self.status,
+            request_id: borrow(&self.request_id),
+            api_key_hash: self.key,
+            v: Some(LINE_VERSION),
+            id: borrow(&self.id),
+            provider: borrow(&self.provider),
+            operation: borrow(&self.operation),
+            endpoint: borrow(&self.endpoint),
+            request_model: borrow(&self.request_model),
+            stream: self.stream,
+            cache_read_tokens: self.tokens.cache_read,
+            cache_write_tokens: self.tokens.cache_write,
+            cache_write_1h_tokens: self.tokens.cache_write_1h,
+            reasoning_tokens: self.tokens.reasoning,
+            usage: self.usage,
+            end: self.end,
+            duration_ms: self.duration.map(to_millis),
+            ttft_ms: self.time_to_first_byte.map(to_millis),
+            error_type: borrow(&self.error_type),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for UsageEvent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let line = Line::deserialize(deserializer)?;
+        Ok(Self {
+            tokens: Tokens {
+                input: line.prompt_tokens,
+                output: line.completion_tokens,
+                total: line.total_tokens,
+                cache_read: line.cache_read_tokens,
+                cache_write: line.cache_write_tokens,
+                cache_write_1h: line.cache_write_1h_tokens,
+                reasoning: line.reasoning_tokens,
+            },
+            status: line.status,
+            request_id: own(line.request_id),
+            key: line.api_key_hash,
+            id: own(line.id),
+            provider: own(line.provider),
+            operation: own(line.operation),
+            endpoint: own(line.endpoint),
+            request_model: own(line.request_model),
+            stream: line.stream,
+            usage: line.usage,
+            end: line.end,
+            duration: line.duration_ms.and_then(from_millis),
+            time_to_first_byte: line.ttft_ms.and_then(from_millis),
+            error_type: own(line.error_type),
+            ..Self::new(line.timestamp, line.model.into_owned())
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! The usage file: opened, locked, healed, read and appended to.

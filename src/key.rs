@@ -2,8 +2,34 @@
 
 use std::{fmt, str::FromStr};
 
+use http::{HeaderMap, Uri, header::AUTHORIZATION};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+
+/// The hash of the key that a request carries, wherever its API wants it: the first that is there of
+/// `Authorization: Bearer`, `x-api-key` (Anthropic), `api-key` (Azure), `x-goog-api-key` and `?key=` (Google).
+pub(crate) fn of_request(headers: &HeaderMap, uri: &Uri) -> Option<KeyHash> {
+    const NAMES: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+    bearer
+        .or_else(|| NAMES.iter().find_map(|name| Some(headers.get(*name)?.as_bytes().trim_ascii())))
+        .filter(|key| !key.is_empty())
+        .map(KeyHash::of)
+        .or_else(|| in_query(uri.query()?))
+}
+
+/// The key behind `Bearer`, in whatever case the scheme is written.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, key) = value.split_at_checked(b"bearer".len())?;
+    let key = key.strip_prefix(b" ").or(key.strip_prefix(b"\t"))?.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer") && !key.is_empty()).then_some(key)
+}
+
+fn in_query(query: &str) -> Option<KeyHash> {
+    let key = query.split('&').find_map(|pair| pair.strip_prefix("key="))?;
+    let key = percent_encoding::percent_decode_str(key).collect::<Vec<_>>();
+    (!key.is_empty()).then(|| KeyHash::of(&key))
+}
 
 /// SHA-256 of a client's key: tells callers apart, and cannot be turned back.
 ///
@@ -86,5 +112,61 @@ impl<'de> Deserialize<'de> for KeyHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let hex = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         hex.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn found(uri: &str, headers: &[(&str, &str)]) -> Option<KeyHash> {
+        let request = headers
+            .iter()
+            .fold(Request::builder().uri(uri), |request, (name, value)| request.header(*name, *value));
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        of_request(&parts.headers, &parts.uri)
+    }
+
+    #[test]
+    fn a_key_is_found_wherever_an_api_wants_it() {
+        let expected = Some(KeyHash::of(b"sk-1"));
+        for (name, value) in [
+            ("authorization", "Bearer sk-1"),
+            ("authorization", "bearer sk-1"),
+            ("authorization", "BEARER   sk-1 "),
+            ("x-api-key", "sk-1"),
+            ("api-key", "sk-1"),
+            ("x-goog-api-key", " sk-1"),
+        ] {
+            assert_eq!(found("/", &[(name, value)]), expected, "{name}: {value}");
+        }
+        assert_eq!(found("/v1beta/models/g:generateContent?alt=sse&key=sk-1", &[]), expected);
+        assert_eq!(found("/?key=sk%2D1", &[]), expected);
+    }
+
+    #[test]
+    fn a_foreign_or_empty_credential_is_no_key() {
+        for value in ["Basic dXNlcjpwYXNz", "Bearer", "Bearer ", "Bearersk-1", "sk-1"] {
+            assert_eq!(found("/", &[("authorization", value)]), None, "{value}");
+        }
+        assert_eq!(found("/?key=&monkey=sk-1", &[("x-api-key", "")]), None);
+        assert_eq!(
+            found("/?key=sk-1", &[("authorization", "Basic dXNlcjpwYXNz")]),
+            Some(KeyHash::of(b"sk-1")),
+            "a foreign scheme does not hide a key"
+        );
+    }
+
+    #[test]
+    fn a_hash_is_what_everybody_computes() {
+        let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        assert_eq!(KeyHash::of(b"test").to_string(), hash);
+        assert_eq!(hash.to_uppercase().parse(), Ok(KeyHash::of(b"test")));
+        for bad in ["", "9f86", &hash[1..], &format!("{}g", &hash[1..]), &format!("{hash}0"), &"é".repeat(32)]
+        {
+            assert_eq!(bad.parse::<KeyHash>(), Err(InvalidKeyHash), "{bad}");
+        }
     }
 }

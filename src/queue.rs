@@ -30,3 +30,9 @@ impl<T> Clone for Recorder<T> {
 struct Shared<T> {
     queue: crossbeam_queue::ArrayQueue<T>,
 }
+
+impl<T> std::fmt::Debug for Recorder<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").finish_non_exhaustive()
+    }
+}

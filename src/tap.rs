@@ -1,10 +1,41 @@
-//! Watches one response and settles it once.
+//! Watches one response, and settles it exactly once.
+//!
+//! The ending rule, in the order in which it is asked:
+//!
+//! 1. A response to `HEAD`, with 1xx, 204 or 304, or 2xx to `CONNECT`, has no body: complete at once.
+//! 2. A body that is at its end when it is wrapped: complete.
+//! 3. The length to be expected is the body's exact `size_hint`, else `Content-Length`, read before the first poll.
+//! 4. `None`, trailers, or an end of stream behind a data frame: complete. An error: the upstream's.
+//! 5. Dropped: complete if all that was expected has been seen, or the provider had said that this is the end.
+//!    Otherwise the client has left.
+//!
+//! The fifth is no corner case: hyper's HTTP/1 server drops a body as soon as its length is reached, unasked for its
+//! end, and never polls the body of a response that has none.
 
-use crate::UsageEvent;
+use std::{
+    borrow::Cow,
+    fmt,
+    io::IoSlice,
+    time::{Duration, Instant},
+};
 
-/// What the queue carries.
-#[derive(Debug)]
+use bytes::Buf;
+use http::{HeaderMap, Method, Request, StatusCode, header, response};
+use smallvec::SmallVec;
+
+use crate::{
+    Ending, KeyHash, Timestamp, UsageEvent, UsageHint,
+    endpoint::{self, Endpoint},
+    event::{CLIENT_CLOSED_REQUEST, UNKNOWN_MODEL},
+    extract::{Dialect, Extractor, Format},
+    key,
+    queue::Recorder,
+};
+
+/// What the queue carries: taken as it is from the request's path, made into an event on the writer's thread.
 pub(crate) enum Entry {
+    /// A response that has been watched.
+    Watched(Box<Watch>),
     /// An event that the host made.
     Event(Box<UsageEvent>),
 }
@@ -12,7 +43,304 @@ pub(crate) enum Entry {
 impl From<Entry> for UsageEvent {
     fn from(entry: Entry) -> Self {
         match entry {
+            Entry::Watched(watch) => watch.into_event(),
             Entry::Event(event) => *event,
         }
     }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Watched(_) => "Watched",
+            Self::Event(_) => "Event",
+        })
+    }
+}
+
+/// Put into a request's extensions by the layer that watches it: a second one stands aside.
+#[derive(Clone, Copy)]
+struct IsWatched;
+
+/// The watch over one request and its response. Its `Drop` is the only way out for what is cancelled.
+pub(crate) struct Tap {
+    /// `None`: settled.
+    watch: Option<Box<Watch>>,
+}
+
+impl Tap {
+    /// Begins to watch a request, if it is one to be watched.
+    pub(crate) fn of_request<B>(recorder: &Recorder<Entry>, request: &mut Request<B>) -> Option<Self> {
+        if !recorder.is_on() || request.extensions().get::<IsWatched>().is_some() {
+            return None;
+        }
+        let hint = request.extensions().get::<UsageHint>().cloned();
+        let endpoint = Endpoint::of(request.method(), request.uri().path());
+        match (hint.as_ref().and_then(|hint| hint.record), endpoint) {
+            (Some(false), _) | (None, Endpoint::Ignored) => return None,
+            _ => {}
+        }
+        request.extensions_mut().insert(IsWatched);
+        Some(Self { watch: Some(Box::new(Watch::of_request(recorder.clone(), endpoint, hint, request))) })
+    }
+
+    /// The response's head is here. `length` is the exact length of its body, if the body knows it.
+    ///
+    /// Returns whether there is still something to watch.
+    pub(crate) fn response(
+        &mut self,
+        head: &response::Parts,
+        length: Option<u64>,
+        is_end_stream: bool,
+    ) -> bool {
+        let Some(watch) = &mut self.watch else { return false };
+        if !watch.response(head, length) {
+            self.watch = None;
+        } else if is_end_stream || watch.is_bodiless(head.status) {
+            self.settle(Ending::Complete);
+        }
+        self.watch.is_some()
+    }
+
+    /// A piece of the body passes.
+    pub(crate) fn data(&mut self, data: &impl Buf) {
+        if let Some(watch) = &mut self.watch {
+            watch.data(data);
+        }
+    }
+
+    /// The response has ended. Only the first end counts.
+    pub(crate) fn settle(&mut self, end: Ending) {
+        if let Some(watch) = self.watch.take() {
+            watch.settle(end);
+        }
+    }
+
+    /// The inner service has failed before there was a response.
+    pub(crate) fn fail(&mut self) {
+        if let Some(mut watch) = self.watch.take() {
+            watch.status = StatusCode::BAD_GATEWAY.as_u16();
+            watch.settle(Ending::UpstreamError);
+        }
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            let end = watch.end_when_dropped();
+            watch.settle(end);
+        }
+    }
+}
+
+impl fmt::Debug for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tap").field("is_settled", &self.watch.is_none()).finish()
+    }
+}
+
+/// All that is known of one call while it runs. One allocation, which goes through the queue as it is.
+pub(crate) struct Watch {
+    /// Taken when the watch is settled: what lies in the queue must not keep the queue alive.
+    recorder: Option<Recorder<Entry>>,
+    endpoint: Endpoint,
+    /// The host wants it recorded.
+    is_forced: bool,
+    is_head: bool,
+    is_connect: bool,
+    has_response: bool,
+    end: Ending,
+    status: u16,
+    key: Option<KeyHash>,
+    started: Instant,
+    timestamp: Timestamp,
+    first_byte: Option<Duration>,
+    duration: Duration,
+    /// Bytes of the body, as far as they were announced and have passed.
+    expected: Option<u64>,
+    seen: u64,
+    /// `METHOD /path`.
+    target: SmallVec<[u8; 40]>,
+    request_id: SmallVec<[u8; 40]>,
+    hint: Option<Box<UsageHint>>,
+    extractor: Extractor,
+    /// The body is in an encoding that is not read, or came in a form that cannot be looked at.
+    is_unreadable: bool,
+}
+
+impl Watch {
+    fn of_request<B>(
+        recorder: Recorder<Entry>,
+        endpoint: Endpoint,
+        hint: Option<UsageHint>,
+        request: &Request<B>,
+    ) -> Self {
+        let mut target = SmallVec::from_slice(request.method().as_str().as_bytes());
+        target.push(b' ');
+        target.extend_from_slice(request.uri().path().as_bytes());
+        Self {
+            recorder: Some(recorder),
+            endpoint,
+            is_forced: hint.as_ref().is_some_and(|hint| hint.record == Some(true)),
+            is_head: request.method() == Method::HEAD,
+            is_connect: request.method() == Method::CONNECT,
+            has_response: false,
+            end: Ending::Complete,
+            status: CLIENT_CLOSED_REQUEST,
+            key: key::of_request(request.headers(), request.uri()),
+            started: Instant::now(),
+            timestamp: Timestamp::now(),
+            first_byte: None,
+            duration: Duration::ZERO,
+            expected: None,
+            seen: 0,
+            target,
+            request_id: request_id(request.headers()),
+            hint: hint.map(Box::new),
+            extractor: Extractor::new(Format::Unknown, None),
+            is_unreadable: false,
+        }
+    }
+
+    /// Returns whether the response is one to be watched.
+    fn response(&mut self, head: &response::Parts, length: Option<u64>) -> bool {
+        self.has_response = true;
+        self.status = head.status.as_u16();
+        if let Some(later) = head.extensions.get::<UsageHint>() {
+            if later.record == Some(false) {
+                return false;
+            }
+            self.hint.get_or_insert_default().update(later);
+        }
+        let content_type = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+        let format = Format::of(content_type);
+        let dialect = match self.endpoint {
+            Endpoint::Call(call) => call.dialect,
+            Endpoint::Unknown if format == Format::Unknown && !self.is_forced => return false,
+            Endpoint::Unknown | Endpoint::Ignored => None,
+        };
+        self.extractor = Extractor::new(format, dialect);
+        self.is_unreadable = head
+            .headers
+            .get_all(header::CONTENT_ENCODING)
+            .iter()
+            .any(|encoding| !encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
+        let of_response = request_id(&head.headers);
+        if !of_response.is_empty() {
+            self.request_id = of_response;
+        }
+        self.expected = length.or_else(|| content_length(&head.headers));
+        true
+    }
+
+    fn is_bodiless(&self, status: StatusCode) -> bool {
+        self.is_head
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+            || self.is_connect && status.is_success()
+    }
+
+    fn data(&mut self, data: &impl Buf) {
+        let len = data.remaining();
+        if len == 0 {
+            return;
+        }
+        if self.seen == 0 {
+            self.first_byte = Some(self.started.elapsed());
+        }
+        self.seen = self.seen.saturating_add(len as u64);
+        if self.is_unreadable {
+            return;
+        }
+        let chunk = data.chunk();
+        if chunk.len() == len {
+            return self.extractor.feed(chunk);
+        }
+        // In several pieces: looked at where they lie, since only the client may take them.
+        let mut pieces = [IoSlice::new(&[]); 64];
+        let count = data.chunks_vectored(&mut pieces);
+        if pieces[..count].iter().map(|piece| piece.len()).sum::<usize>() == len {
+            pieces[..count].iter().for_each(|piece| self.extractor.feed(piece));
+        } else {
+            self.is_unreadable = true;
+        }
+    }
+
+    fn end_when_dropped(&self) -> Ending {
+        let has_all = self.expected.is_some_and(|expected| self.seen >= expected);
+        if self.has_response && (has_all || self.extractor.is_terminal()) {
+            Ending::Complete
+        } else {
+            Ending::ClientClosed
+        }
+    }
+
+    fn settle(mut self: Box<Self>, end: Ending) {
+        let Some(recorder) = self.recorder.take() else { return };
+        self.extractor.finish();
+        if self.endpoint == Endpoint::Unknown && !self.is_forced && !self.extractor.has_usage() {
+            return;
+        }
+        self.duration = self.started.elapsed();
+        let is_success = (200..300).contains(&self.status);
+        self.end = match end {
+            // The provider's word for a failure, inside an answer that began well.
+            Ending::Complete | Ending::ClientClosed if is_success && self.extractor.is_error() => {
+                Ending::StreamError
+            }
+            end => end,
+        };
+        recorder.push(Entry::Watched(self));
+    }
+
+    fn into_event(self) -> UsageEvent {
+        let text = |bytes: &[u8]| Cow::<'static, str>::Owned(String::from_utf8_lossy(bytes).into_owned());
+        let named = |text: Cow<'static, str>| (!text.is_empty()).then_some(text);
+        let hint = self.hint.map(|hint| *hint).unwrap_or_default();
+        let target = String::from_utf8_lossy(&self.target);
+        let (method, path) = target.split_once(' ').unwrap_or_default();
+        let facts = self.extractor.facts(self.end == Ending::Complete);
+
+        let asked = endpoint::model(path).map(|model| Cow::Owned(model.into_owned())).or(hint.model);
+        let answered = named(Cow::Owned(facts.model.into_owned()));
+        let model = answered.or_else(|| asked.clone()).unwrap_or(Cow::Borrowed(UNKNOWN_MODEL));
+        let (operation, call_provider, is_stream) = match self.endpoint {
+            Endpoint::Call(call) => (Some(call.operation), call.provider, call.is_stream),
+            Endpoint::Unknown | Endpoint::Ignored => (None, None, false),
+        };
+        let provider = call_provider.or(facts.dialect.and_then(Dialect::provider));
+
+        let mut event = UsageEvent::new(self.timestamp, model);
+        event.request_model = asked.filter(|asked| *asked != event.model);
+        event.tokens = facts.tokens;
+        event.usage = Some(if self.is_unreadable { crate::UsageQuality::Unsupported } else { facts.quality });
+        event.status = self.status;
+        event.request_id = named(text(&self.request_id));
+        event.key = hint.key.or(self.key);
+        event.provider = hint.provider.or(provider.map(Cow::Borrowed));
+        event.operation = operation.map(Cow::Borrowed);
+        event.endpoint = Some(Cow::Owned(format!("{method} {}", endpoint::template(path))));
+        event.stream = self.has_response.then(|| is_stream || self.extractor.is_stream());
+        event.end = Some(self.end);
+        event.duration = Some(self.duration);
+        event.time_to_first_byte = self.first_byte;
+        event.error_type = named(Cow::Owned(facts.error_type.into_owned()));
+        event
+    }
+}
+
+/// The name that a request goes by in logs, under whichever of the usual names.
+fn request_id(headers: &HeaderMap) -> SmallVec<[u8; 40]> {
+    const NAMES: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id"];
+    const MAX: usize = 128;
+    NAMES
+        .iter()
+        .find_map(|name| headers.get(*name))
+        .map(|id| SmallVec::from_slice(&id.as_bytes()[..id.len().min(MAX)]))
+        .unwrap_or_default()
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }

@@ -1,1 +1,246 @@
 //! Reads model and token counts out of a response body as it passes: bytes in, facts out.
+//!
+//! ```text
+//! pieces ─► framing (events, lines, arrays) ─► scanner (wanted paths of a document) ─► response (merge, rule)
+//! ```
+//!
+//! Nothing here knows of HTTP, copies a body, or fails: what cannot be read is a fact, too. The same body gives the
+//! same facts however it is cut, and what is held of it is an unfinished event at most.
+
+mod dialect;
+mod framing;
+mod merge;
+mod scan;
+mod text;
+mod trie;
+
+use std::borrow::Cow;
+
+pub(crate) use dialect::Dialect;
+
+use self::{framing::Sse, merge::Response, scan::Scanner};
+use crate::event::{Tokens, UsageQuality};
+
+/// What a response's `Content-Type` says of its body. The body itself has the last word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Server-sent events.
+    EventStream,
+    /// A JSON document a line.
+    Lines,
+    /// JSON.
+    Json,
+    /// Nothing, or nothing that is known.
+    Unknown,
+}
+
+impl Format {
+    pub(crate) fn of(content_type: &[u8]) -> Self {
+        let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let is = |known: &str| essence.eq_ignore_ascii_case(known.as_bytes());
+        let ends = |suffix: &str| {
+            let start = essence.len().saturating_sub(suffix.len());
+            essence[start..].eq_ignore_ascii_case(suffix.as_bytes())
+        };
+        if is("text/event-stream") {
+            Self::EventStream
+        } else if [
+            "application/x-ndjson",
+            "application/ndjson",
+            "application/jsonl",
+            "application/stream+json",
+        ]
+        .into_iter()
+        .any(is)
+        {
+            Self::Lines
+        } else if is("application/json") || ends("+json") {
+            Self::Json
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+/// Reads one response.
+#[derive(Debug)]
+pub(crate) struct Extractor {
+    format: Format,
+    framing: Framing,
+    documents: Documents,
+    /// The body ended within a document.
+    is_cut: bool,
+}
+
+#[derive(Debug)]
+enum Framing {
+    /// Nothing but white space so far.
+    Undecided,
+    Sse(Sse),
+    Lines,
+    Json,
+    /// Nothing that can be read.
+    Foreign,
+}
+
+impl Extractor {
+    /// `hint` is the dialect of the endpoint, where it is known.
+    pub(crate) fn new(format: Format, hint: Option<Dialect>) -> Self {
+        Self { format, framing: Framing::Undecided, documents: Documents::new(hint), is_cut: false }
+    }
+
+    /// Reads the next piece of the body.
+    pub(crate) fn feed(&mut self, mut input: &[u8]) {
+        if let Framing::Undecided = self.framing {
+            // White space, and a byte order mark in as many pieces as it likes.
+            let start = input
+                .iter()
+                .position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0xEF | 0xBB | 0xBF));
+            let Some(start) = start else { return };
+            input = &input[start..];
+            self.framing = self.framing_of(input[0]);
+        }
+        match &mut self.framing {
+            Framing::Sse(sse) => sse.feed(input, &mut self.documents),
+            Framing::Lines => self.documents.feed_lines(input),
+            Framing::Json => self.documents.feed(input),
+            Framing::Undecided | Framing::Foreign => {}
+        }
+    }
+
+    /// Which framing a body has that begins with `first`: content types lie.
+    fn framing_of(&self, first: u8) -> Framing {
+        match (first, self.format) {
+            (b'{' | b'[', Format::Lines) => Framing::Lines,
+            (b'{' | b'[', _) => Framing::Json,
+            (_, Format::EventStream) | (b'd' | b'e' | b'i' | b'r' | b':', _) => Framing::Sse(Sse::new()),
+            _ => Framing::Foreign,
+        }
+    }
+
+    /// Says that the body ends here, whole or not.
+    pub(crate) fn finish(&mut self) {
+        if let Framing::Sse(sse) = &mut self.framing {
+            sse.finish(&mut self.documents);
+        }
+        self.is_cut = !self.documents.finish();
+    }
+
+    /// The provider has said that the answer is at its end.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.documents.response.is_terminal() || matches!(&self.framing, Framing::Sse(sse) if sse.is_done())
+    }
+
+    /// The provider has reported a failure within the body.
+    pub(crate) fn is_error(&self) -> bool {
+        self.documents.response.is_error()
+    }
+
+    /// Counts have been found.
+    pub(crate) fn has_usage(&self) -> bool {
+        self.documents.response.has_usage()
+    }
+
+    /// The answer came as events.
+    pub(crate) fn is_stream(&self) -> bool {
+        match self.framing {
+            Framing::Sse(_) | Framing::Lines => true,
+            Framing::Json | Framing::Undecided | Framing::Foreign => self.documents.response.documents() > 1,
+        }
+    }
+
+    /// What is known after [`finish`](Self::finish). `is_whole`: the body came to its proper end.
+    pub(crate) fn facts(&self, is_whole: bool) -> Facts<'_> {
+        let response = &self.documents.response;
+        let (tokens, doubt) = response.tokens();
+        let is_broken = self.documents.is_malformed || is_whole && self.is_cut;
+        let quality = match (&self.framing, doubt) {
+            (Framing::Foreign, _) => UsageQuality::Unsupported,
+            (_, Some(flaw @ (UsageQuality::Overflow | UsageQuality::Malformed))) => flaw,
+            (_, _) if is_broken && (tokens.is_unknown() || response.is_half()) => UsageQuality::Malformed,
+            (Framing::Undecided, _) => UsageQuality::Missing,
+            (_, _) if !is_whole || response.is_half() => UsageQuality::Partial,
+            (_, Some(doubt)) => doubt,
+            (_, None) if tokens.is_unknown() => UsageQuality::Missing,
+            (_, None) => UsageQuality::Complete,
+        };
+        Facts {
+            model: String::from_utf8_lossy(response.model()),
+            error_type: String::from_utf8_lossy(response.error_type()),
+            dialect: response.dialect(),
+            tokens,
+            quality,
+        }
+    }
+}
+
+/// What a response says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Facts<'a> {
+    /// The model that answered; empty where it is not named.
+    pub(crate) model: Cow<'a, str>,
+    /// The provider's name for an error; empty where there is none.
+    pub(crate) error_type: Cow<'a, str>,
+    /// The wire format that the counts have.
+    pub(crate) dialect: Option<Dialect>,
+    pub(crate) tokens: Tokens,
+    pub(crate) quality: UsageQuality,
+}
+
+/// The documents of one response, read one after the other.
+#[derive(Debug)]
+struct Documents {
+    scanner: Scanner,
+    response: Response,
+    /// A document was not JSON.
+    is_malformed: bool,
+}
+
+impl Documents {
+    fn new(hint: Option<Dialect>) -> Self {
+        Self { scanner: Scanner::new(), response: Response::new(hint), is_malformed: false }
+    }
+
+    fn has_model(&self) -> bool {
+        self.response.has_model()
+    }
+
+    fn is_near_end(&self) -> bool {
+        self.response.is_near_end()
+    }
+
+    /// Reads on: documents one behind the other, or as elements of an array.
+    fn feed(&mut self, input: &[u8]) {
+        self.scanner.feed(self.response.trie(), input, &mut self.response);
+    }
+
+    /// Reads documents of a line each: one that is broken does not spoil the next.
+    fn feed_lines(&mut self, input: &[u8]) {
+        for line in input.split_inclusive(|byte| *byte == b'\n') {
+            self.feed(line);
+            if self.scanner.is_broken() && line.ends_with(b"\n") {
+                self.end();
+            }
+        }
+    }
+
+    /// The document has to be at its end here.
+    fn end(&mut self) {
+        self.is_malformed |= !self.finish();
+    }
+
+    /// Says that nothing more comes of the document. Returns whether it was at its end.
+    fn finish(&mut self) -> bool {
+        self.scanner.finish(&mut self.response);
+        let is_whole = self.scanner.is_between_documents();
+        if !is_whole {
+            self.is_malformed |= self.scanner.is_broken();
+            self.response.cut();
+        }
+        self.scanner.reset();
+        is_whole
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::response;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::{Ending, tap::Tap};
+
+pin_project! {
+    /// A response's body that is read along while it passes.
+    ///
+    /// Frames, errors, `size_hint` and `is_end_stream` are the inner body's; nothing is held back, copied to or taken
+    /// from the client. One event is recorded for a response, as soon as its end is known:
+    ///
+    /// - with its head, when there is no body (`HEAD`, 204, 304, upgrades) or it is empty;
+    /// - with the last frame, when the inner body says that it is the last, or with the end of the body;
+    /// - when the body is dropped. All that was announced has passed, or the provider has said that this was the end
+    ///   (`[DONE]`, `message_stop`, `response.completed`, …): the answer is complete. If not, the client has left.
+    #[derive(Debug)]
+    pub struct UsageBody<B> {
+        #[pin]
+        inner: B,
+        // `None`: not watched, or settled.
+        tap: Option<Tap>,
+    }
+}
+
+impl<B: Body> UsageBody<B> {
+    pub(crate) fn new(head: &response::Parts, inner: B, tap: Option<Tap>) -> Self {
+        let tap = tap.and_then(|mut tap| {
+            tap.response(head, inner.size_hint().exact(), inner.is_end_stream()).then_some(tap)
+        });
+        Self { inner, tap }
+    }
+}
+
+impl<B: Body> Body for UsageBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        if let Some(tap) = this.tap {
+            let end = match &frame {
+                Some(Ok(frame)) => match frame.data_ref() {
+                    Some(data) => {
+                        tap.data(data);
+                        this.inner.is_end_stream().then_some(Ending::Complete)
+                    }
+                    None => frame.is_trailers().then_some(Ending::Complete),
+                },
+                Some(Err(_)) => Some(Ending::UpstreamError),
+                None => Some(Ending::Complete),
+            };
+            if let Some(end) = end {
+                tap.settle(end);
+                *this.tap = None;
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,375 @@
+//! What providers send, as rows of tables. A new provider is a row and a fixture.
+
+use std::sync::LazyLock;
+
+use super::trie::Trie;
+
+/// A wire format: where its counts stand and what they mean. It belongs to the API, not to who serves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Dialect {
+    /// OpenAI's chat completions, completions and embeddings, and everybody's who copied them.
+    OpenAi,
+    /// OpenAI's Responses.
+    Responses,
+    /// Anthropic's Messages, on whichever host.
+    Anthropic,
+    /// Google's generateContent and streamGenerateContent, also wrapped in Gemini CLI's `response`.
+    Gemini,
+    /// Ollama's own API.
+    Ollama,
+}
+
+/// One count, as a wire format names it. What it includes is the dialect's to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Slot {
+    Input,
+    Output,
+    Total,
+    CacheRead,
+    /// The same under a second name; counts where the first is absent or 0.
+    CacheReadAlias,
+    CacheWrite,
+    CacheWrite5m,
+    CacheWrite1h,
+    Reasoning,
+    ReasoningAlias,
+    /// Input that tools brought, beside the prompt.
+    ToolInput,
+    /// Input that was heard, beside the prompt where the provider's total says so.
+    AudioInput,
+}
+
+impl Slot {
+    pub(super) const ALL: [Self; 12] = [
+        Self::Input,
+        Self::Output,
+        Self::Total,
+        Self::CacheRead,
+        Self::CacheReadAlias,
+        Self::CacheWrite,
+        Self::CacheWrite5m,
+        Self::CacheWrite1h,
+        Self::Reasoning,
+        Self::ReasoningAlias,
+        Self::ToolInput,
+        Self::AudioInput,
+    ];
+    pub(super) const COUNT: usize = Self::ALL.len();
+
+    pub(super) fn bit(self) -> u16 {
+        1 << self as u8
+    }
+}
+
+/// What a later usage object of the same response does to an earlier one. Never a sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merge {
+    /// Takes its place: running totals, of which the last object is the whole truth.
+    Replace,
+    /// Each count takes the place of its like; those that are not mentioned stand.
+    ByField,
+}
+
+/// Whether a part of the tokens is counted in the number beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It is.
+    Inside,
+    /// It is not, and has to be added.
+    Outside,
+    /// The documentation says that it is, some servers leave it out: outside if only that adds up to the total.
+    ByTotal,
+    /// The documentation says that it is not, some servers count it in: inside if only that adds up to the total.
+    OutsideByTotal,
+}
+
+/// A wire format.
+pub(super) struct Row {
+    pub(super) dialect: Dialect,
+    /// Where an object of counts stands, best first.
+    places: &'static [&'static str],
+    /// The counts within that object.
+    counts: &'static [(&'static str, Slot)],
+    /// Where the model that answered is named.
+    models: &'static [&'static str],
+    pub(super) merge: Merge,
+    /// Cache reads and writes, against the input.
+    pub(super) cache: Part,
+    /// Reasoning, against the output.
+    pub(super) reasoning: Part,
+}
+
+impl Dialect {
+    pub(super) const ALL: [Self; 5] =
+        [Self::OpenAi, Self::Responses, Self::Anthropic, Self::Gemini, Self::Ollama];
+
+    pub(super) fn row(self) -> &'static Row {
+        &DIALECTS[self as usize]
+    }
+
+    /// OpenTelemetry's `gen_ai.provider.name` of whose format this is.
+    pub(crate) fn provider(self) -> Option<&'static str> {
+        match self {
+            Self::OpenAi | Self::Responses => Some("openai"),
+            Self::Anthropic => Some("anthropic"),
+            Self::Gemini => Some("gcp.gemini"),
+            Self::Ollama => None,
+        }
+    }
+
+    pub(super) fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// The wire formats, in the order of [`Dialect`]. Where two share every path that was seen, and the request's path
+/// did not tell, the first stands.
+pub(super) static DIALECTS: [Row; 5] = [
+    // https://platform.openai.com/docs/api-reference/chat/object and …/chat-streaming, …/completions/object,
+    // …/embeddings. Groq repeats the usage under `x_groq`; DeepSeek, Moonshot, Together and Venice have names of
+    // their own for cache reads, Perplexity and Copilot for reasoning. xAI leaves reasoning out of the completion,
+    // Mistral leaves audio out of the prompt; their totals say so.
+    Row {
+        dialect: Dialect::OpenAi,
+        places: &["usage", "x_groq.usage", "choices[].usage"],
+        counts: &[
+            ("prompt_tokens", Slot::Input),
+            ("completion_tokens", Slot::Output),
+            ("total_tokens", Slot::Total),
+            ("prompt_tokens_details.cached_tokens", Slot::CacheRead),
+            ("prompt_cache_hit_tokens", Slot::CacheReadAlias),
+            ("cached_tokens", Slot::CacheReadAlias),
+            ("cache_read_input_tokens", Slot::CacheReadAlias),
+            ("prompt_tokens_details.cache_write_tokens", Slot::CacheWrite),
+            ("cache_creation_input_tokens", Slot::CacheWrite),
+            ("cache_creation.ephemeral_5m_input_tokens", Slot::CacheWrite5m),
+            ("cache_creation.ephemeral_1h_input_tokens", Slot::CacheWrite1h),
+            ("prompt_tokens_details.audio_tokens", Slot::AudioInput),
+            ("completion_tokens_details.reasoning_tokens", Slot::Reasoning),
+            ("reasoning_tokens", Slot::ReasoningAlias),
+        ],
+        models: &["model"],
+        merge: Merge::Replace,
+        cache: Part::Inside,
+        reasoning: Part::ByTotal,
+    },
+    // https://platform.openai.com/docs/api-reference/responses/object and …/responses-streaming
+    Row {
+        dialect: Dialect::Responses,
+        places: &["usage", "response.usage"],
+        counts: &[
+            ("input_tokens", Slot::Input),
+            ("output_tokens", Slot::Output),
+            ("total_tokens", Slot::Total),
+            ("input_tokens_details.cached_tokens", Slot::CacheRead),
+            ("input_tokens_details.cache_write_tokens", Slot::CacheWrite),
+            ("output_tokens_details.reasoning_tokens", Slot::Reasoning),
+        ],
+        models: &["model", "response.model"],
+        merge: Merge::Replace,
+        cache: Part::Inside,
+        reasoning: Part::Inside,
+    },
+    // https://docs.claude.com/en/api/messages and …/messages-streaming. `message_start` has the input, and an output
+    // that is no more than a placeholder; `message_delta` has running totals.
+    Row {
+        dialect: Dialect::Anthropic,
+        places: &["usage", "message.usage"],
+        counts: &[
+            ("input_tokens", Slot::Input),
+            ("output_tokens", Slot::Output),
+            ("cache_read_input_tokens", Slot::CacheReadAlias),
+            ("cache_creation_input_tokens", Slot::CacheWrite),
+            ("cache_creation.ephemeral_5m_input_tokens", Slot::CacheWrite5m),
+            ("cache_creation.ephemeral_1h_input_tokens", Slot::CacheWrite1h),
+            ("output_tokens_details.thinking_tokens", Slot::Reasoning),
+        ],
+        models: &["model", "message.model"],
+        merge: Merge::ByField,
+        cache: Part::Outside,
+        reasoning: Part::Inside,
+    },
+    // https://ai.google.dev/api/generate-content#UsageMetadata. Thoughts and what tools put into the prompt stand
+    // beside the candidates and the prompt.
+    Row {
+        dialect: Dialect::Gemini,
+        places: &["usageMetadata", "response.usageMetadata"],
+        counts: &[
+            ("promptTokenCount", Slot::Input),
+            ("candidatesTokenCount", Slot::Output),
+            ("totalTokenCount", Slot::Total),
+            ("cachedContentTokenCount", Slot::CacheRead),
+            ("thoughtsTokenCount", Slot::Reasoning),
+            ("toolUsePromptTokenCount", Slot::ToolInput),
+        ],
+        models: &["modelVersion", "response.modelVersion"],
+        merge: Merge::Replace,
+        cache: Part::Inside,
+        reasoning: Part::OutsideByTotal,
+    },
+    // https://github.com/ollama/ollama/blob/main/docs/api.md. Counts stand in the last object of a stream.
+    Row {
+        dialect: Dialect::Ollama,
+        places: &[""],
+        counts: &[("prompt_eval_count", Slot::Input), ("eval_count", Slot::Output)],
+        models: &["model"],
+        merge: Merge::Replace,
+        cache: Part::Inside,
+        reasoning: Part::Inside,
+    },
+];
+
+/// What a document says beside its counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// A word that tells the document's kind: see [`KINDS`].
+    Kind,
+    /// `true` in the last document of a stream.
+    Done,
+    /// Why the answer ended: there in the last document of a stream.
+    Finish,
+    /// Why a choice ended; `error` is a failure.
+    ChoiceFinish,
+    /// An error, unless it is null.
+    Error,
+    /// The provider's name for an error.
+    ErrorType,
+}
+
+/// Where the signals stand.
+static SIGNALS: &[(&str, Signal)] = &[
+    ("type", Signal::Kind),
+    ("object", Signal::Kind),
+    ("done", Signal::Done),
+    ("candidates[].finishReason", Signal::Finish),
+    ("response.candidates[].finishReason", Signal::Finish),
+    ("choices[].finish_reason", Signal::ChoiceFinish),
+    ("error", Signal::Error),
+    ("error.type", Signal::ErrorType),
+    ("error.code", Signal::ErrorType),
+    ("error.status", Signal::ErrorType),
+    ("choices[].error", Signal::Error),
+    ("response.error", Signal::Error),
+    ("response.error.code", Signal::ErrorType),
+];
+
+/// What a document of a known kind is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kind {
+    /// The only wire format that has it.
+    pub(super) dialect: Option<Dialect>,
+    /// Nothing follows it.
+    pub(super) is_terminal: bool,
+    /// Its counts are a beginning: the output is a placeholder.
+    pub(super) is_start: bool,
+    /// The end is near: what follows is to be looked at, needles or not.
+    pub(super) is_near_end: bool,
+    /// It reports a failure.
+    pub(super) is_error: bool,
+}
+
+const fn kind(dialect: Dialect) -> Kind {
+    Kind { dialect: Some(dialect), is_terminal: false, is_start: false, is_near_end: false, is_error: false }
+}
+
+/// The words at a [`Signal::Kind`] that mean something.
+pub(super) static KINDS: &[(&str, Kind)] = &[
+    ("message", kind(Dialect::Anthropic)),
+    ("message_start", Kind { is_start: true, ..kind(Dialect::Anthropic) }),
+    ("message_delta", Kind { is_near_end: true, ..kind(Dialect::Anthropic) }),
+    ("message_stop", Kind { is_terminal: true, ..kind(Dialect::Anthropic) }),
+    // Anthropic's and OpenAI's Responses'.
+    ("error", Kind { dialect: None, is_error: true, is_terminal: true, ..kind(Dialect::Anthropic) }),
+    ("response", kind(Dialect::Responses)),
+    ("response.completed", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
+    ("response.incomplete", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
+    ("response.failed", Kind { is_terminal: true, is_error: true, ..kind(Dialect::Responses) }),
+    ("chat.completion", kind(Dialect::OpenAi)),
+    ("chat.completion.chunk", kind(Dialect::OpenAi)),
+];
+
+/// Where a path leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Count {
+        slot: Slot,
+        /// Which of all places it belongs to; the lowest is the best.
+        place: u8,
+        /// The dialects that have this path, one bit each.
+        dialects: u8,
+    },
+    Model,
+    Signal(Signal),
+}
+
+impl Action {
+    /// The count that stands here and the place that it belongs to, one bit each.
+    pub(super) fn bits(self) -> (u16, u32) {
+        match self {
+            Self::Count { slot, place, .. } => (slot.bit(), 1 << place),
+            Self::Model | Self::Signal(_) => (0, 0),
+        }
+    }
+
+    /// The same path in another dialect.
+    ///
+    /// # Panics
+    ///
+    /// If the two do not agree on what stands there.
+    pub(super) fn merge(self, other: Self) -> Self {
+        match (self, other) {
+            (
+                Self::Count { slot, place, dialects },
+                Self::Count { slot: other_slot, place: other_place, dialects: other_dialects },
+            ) if slot == other_slot && place == other_place => {
+                Self::Count { slot, place, dialects: dialects | other_dialects }
+            }
+            _ if self == other => self,
+            _ => panic!("two dialects disagree about one path: {self:?}, {other:?}"),
+        }
+    }
+}
+
+/// Every path of every dialect.
+pub(super) static PATHS: LazyLock<Trie> = LazyLock::new(|| {
+    let mut places = Vec::new();
+    let mut paths = Vec::new();
+    for row in &DIALECTS {
+        for &place in row.places {
+            let rank = places.iter().position(|known| *known == place).unwrap_or_else(|| {
+                places.push(place);
+                places.len() - 1
+            });
+            for &(count, slot) in row.counts {
+                let action = Action::Count { slot, place: rank as u8, dialects: row.dialect.bit() };
+                paths.push((keys(place).chain(keys(count)).collect(), action));
+            }
+        }
+        paths.extend(row.models.iter().map(|model| (keys(model).collect(), Action::Model)));
+    }
+    paths.extend(SIGNALS.iter().map(|&(path, signal)| (keys(path).collect(), Action::Signal(signal))));
+    Trie::new(paths)
+});
+
+fn keys(path: &'static str) -> impl Iterator<Item = &'static str> {
+    path.split('.').filter(|key| !key.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stand_in_the_order_of_the_dialects() {
+        for (at, row) in DIALECTS.iter().enumerate() {
+            assert_eq!(row.dialect as usize, at);
+        }
+    }
+
+    #[test]
+    fn no_two_dialects_disagree_about_a_path() {
+        LazyLock::force(&PATHS);
+    }
+}

@@ -1,0 +1,424 @@
+//! Server-sent events, by the grammar of <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+//!
+//! Most events of a stream carry nothing but text. A look for a few needles decides which ones are worth reading;
+//! the others are never taken apart. What is held is the event that has not ended yet, up to [`MAX_HELD`] bytes; a
+//! larger one is read as it passes.
+
+use std::sync::LazyLock;
+
+use memchr::{memchr2, memmem::Finder, memrchr2};
+
+use crate::extract::Documents;
+
+/// Bytes of an unfinished event that are kept until it is whole.
+const MAX_HELD: usize = 64 << 10;
+
+/// Events that are read, needles or not, until one names the model.
+const MODEL_EVENTS: u8 = 16;
+
+/// The lines that carry documents.
+const DATA: &[u8] = b"data";
+
+/// What ends a stream of OpenAI's.
+const DONE: &[u8] = b"[DONE]";
+
+/// Between two pieces of a stream.
+#[derive(Debug)]
+pub(in crate::extract) struct Sse {
+    mode: Mode,
+    /// The beginning of an event, while `Mode::Holding`.
+    held: Vec<u8>,
+    lines: Lines,
+    /// Events read in the hope of a model.
+    looked: u8,
+    /// The last event with data was `[DONE]`.
+    is_done: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Between two events.
+    Between,
+    /// In an event whose beginning is held.
+    Holding,
+    /// In an event too large to be held.
+    Passing,
+}
+
+impl Sse {
+    pub(in crate::extract) fn new() -> Self {
+        Self { mode: Mode::Between, held: Vec::new(), lines: Lines::new(), looked: 0, is_done: false }
+    }
+
+    /// The stream has said that it is at its end.
+    pub(in crate::extract) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    pub(in crate::extract) fn feed(&mut self, mut input: &[u8], documents: &mut Documents) {
+        match self.mode {
+            Mode::Between => {}
+            Mode::Holding => match self.complete(input, documents) {
+                Some(end) => input = &input[end..],
+                None => return,
+            },
+            Mode::Passing => match self.pass(input, documents) {
+                Some(end) => input = &input[end..],
+                None => return,
+            },
+        }
+        self.between(input, documents);
+    }
+
+    /// Nothing more comes: an event that lacks its blank line counts all the same.
+    pub(in crate::extract) fn finish(&mut self, documents: &mut Documents) {
+        match self.mode {
+            Mode::Between => {}
+            Mode::Holding => self.read_held(documents),
+            Mode::Passing => self.end_event(documents),
+        }
+        self.mode = Mode::Between;
+    }
+
+    /// Reads from the end of an event on.
+    fn between(&mut self, mut input: &[u8], documents: &mut Documents) {
+        let mut needles = Needles::new();
+        loop {
+            let skipped = input.iter().take_while(|byte| is_newline(**byte)).count();
+            needles.advance(skipped);
+            input = &input[skipped..];
+            if input.is_empty() {
+                return;
+            }
+            let wants_model = !documents.has_model() && self.looked < MODEL_EVENTS;
+            if wants_model || documents.is_near_end() {
+                let Some(end) = event_end(input) else { return self.hold(input, documents) };
+                self.looked = self.looked.saturating_add(u8::from(wants_model));
+                self.read(&input[..end], documents);
+                needles.advance(end);
+                input = &input[end..];
+                continue;
+            }
+            let Some(hit) = needles.find(input) else { break };
+            let start = event_start(&input[..hit]);
+            let Some(end) = event_end(&input[hit..]) else { return self.hold(&input[start..], documents) };
+            self.read(&input[start..hit + end], documents);
+            needles.advance(hit + end);
+            input = &input[hit + end..];
+        }
+        self.skip(input, documents);
+    }
+
+    /// Passes over events without a needle.
+    fn skip(&mut self, input: &[u8], documents: &mut Documents) {
+        if is_complete(input) {
+            return self.note_end(input);
+        }
+        let start = event_start(input);
+        self.note_end(&input[..start]);
+        self.hold(&input[start..], documents);
+    }
+
+    /// Looks whether whole events end with `[DONE]`.
+    fn note_end(&mut self, mut events: &[u8]) {
+        loop {
+            let text = events.trim_ascii_end();
+            match text.last() {
+                None => return,
+                // The end of a JSON object: no `[DONE]`, and no comment that anybody sends.
+                Some(b'}') => return self.is_done = false,
+                Some(_) => {}
+            }
+            let start = event_start(text);
+            let mut data =
+                text[start..].split(|byte| is_newline(*byte)).filter_map(|line| line.strip_prefix(DATA));
+            if let Some(first) = data.next() {
+                let value = first.strip_prefix(b":").unwrap_or(first);
+                return self.is_done = value.trim_ascii() == DONE && data.next().is_none();
+            }
+            // A comment, or a name without data: it is the event before that counts.
+            events = &events[..start];
+        }
+    }
+
+    fn hold(&mut self, input: &[u8], documents: &mut Documents) {
+        self.mode = Mode::Holding;
+        if input.len() > MAX_HELD {
+            self.begin_passing(documents);
+            self.pass(input, documents);
+        } else {
+            self.held.clear();
+            self.held.extend_from_slice(input);
+        }
+    }
+
+    /// Goes on with the event that is held. Returns where in `input` it ends.
+    fn complete(&mut self, input: &[u8], documents: &mut Documents) -> Option<usize> {
+        let at_seam = match (self.held.last(), input.first()) {
+            (Some(&last), Some(&first)) => is_blank_line(last, first),
+            _ => false,
+        };
+        let end = if at_seam { Some(1) } else { event_end(input) };
+        if self.held.len() + end.unwrap_or(input.len()) > MAX_HELD {
+            self.begin_passing(documents);
+            return self.pass(input, documents);
+        }
+        self.held.extend_from_slice(&input[..end.unwrap_or(input.len())]);
+        if end.is_some() {
+            self.mode = Mode::Between;
+            self.read_held(documents);
+        }
+        end
+    }
+
+    /// Reads the event that is held, if it may be worth it.
+    fn read_held(&mut self, documents: &mut Documents) {
+        let held = std::mem::take(&mut self.held);
+        let wants_model = !documents.has_model() && self.looked < MODEL_EVENTS;
+        if wants_model || documents.is_near_end() || Needles::new().find(&held).is_some() {
+            self.looked = self.looked.saturating_add(u8::from(wants_model));
+            self.read(&held, documents);
+        } else {
+            self.note_end(&held);
+        }
+        self.held = held;
+        self.held.clear();
+    }
+
+    fn begin_passing(&mut self, documents: &mut Documents) {
+        let held = std::mem::take(&mut self.held);
+        self.mode = Mode::Passing;
+        self.lines = Lines::new();
+        self.lines.feed(&held, documents);
+    }
+
+    fn pass(&mut self, input: &[u8], documents: &mut Documents) -> Option<usize> {
+        let end = self.lines.feed(input, documents)?;
+        self.end_event(documents);
+        self.mode = Mode::Between;
+        Some(end)
+    }
+
+    /// Reads one whole event.
+    fn read(&mut self, event: &[u8], documents: &mut Documents) {
+        self.lines = Lines::new();
+        self.lines.feed(event, documents);
+        self.end_event(documents);
+    }
+
+    fn end_event(&mut self, documents: &mut Documents) {
+        match self.lines.data {
+            Data::None => {}
+            Data::Bracket(len) => self.is_done = len == DONE.len(),
+            Data::Empty | Data::Document => {
+                self.is_done = false;
+                documents.end();
+            }
+        }
+    }
+}
+
+/// Where the next event lies that may be worth reading.
+struct Needles {
+    /// Where the next error is, counted from the start of what is left; found once and kept, so that a long piece
+    /// with many usage objects is not searched for errors again and again.
+    error: Option<Option<usize>>,
+}
+
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage"));
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error"));
+
+impl Needles {
+    fn new() -> Self {
+        Self { error: None }
+    }
+
+    /// `len` bytes are done with.
+    fn advance(&mut self, len: usize) {
+        self.error = match self.error {
+            Some(Some(at)) => at.checked_sub(len).map(Some),
+            unknown_or_none => unknown_or_none,
+        };
+    }
+
+    fn find(&mut self, input: &[u8]) -> Option<usize> {
+        let error = *self.error.get_or_insert_with(|| find_value(&ERROR, input));
+        // Beyond the error there is no need to look: its event is read first.
+        let usage = find_value(&USAGE, &input[..error.unwrap_or(input.len())]);
+        usage.or(error)
+    }
+}
+
+/// Finds a key whose value is not `null`.
+fn find_value(key: &Finder<'_>, input: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + key.find(&input[from..])?;
+        let behind = at + key.needle().len();
+        if !is_null(&input[behind..]) {
+            return Some(at);
+        }
+        from = behind;
+    }
+}
+
+/// What follows a key's letters is its end, and `null`.
+fn is_null(rest: &[u8]) -> bool {
+    rest.strip_prefix(b"\"")
+        .and_then(|rest| rest.trim_ascii_start().strip_prefix(b":"))
+        .is_some_and(|rest| rest.trim_ascii_start().starts_with(b"null"))
+}
+
+fn is_newline(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+/// Two bytes that end a line and then an empty one. A `\n` that belongs to the second byte's `\r` may follow.
+fn is_blank_line(first: u8, second: u8) -> bool {
+    first == b'\n' && is_newline(second) || first == b'\r' && second == b'\r'
+}
+
+/// Where the first event of `input` ends.
+fn event_end(input: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr2(b'\n', b'\r', &input[at..])?;
+        let second = *input.get(at + 1)?;
+        at += 1;
+        if is_blank_line(input[at - 1], second) {
+            return Some(at + 1);
+        }
+    }
+}
+
+/// Where the event begins that goes on to the end of `input`.
+fn event_start(input: &[u8]) -> usize {
+    let mut end = input.len();
+    while let Some(at) = memrchr2(b'\n', b'\r', &input[..end]) {
+        if at > 0 && is_blank_line(input[at - 1], input[at]) {
+            let is_crlf = input[at] == b'\r' && input.get(at + 1) == Some(&b'\n');
+            return at + 1 + usize::from(is_crlf);
+        }
+        end = at;
+    }
+    0
+}
+
+/// `input` ends where an event ends.
+fn is_complete(input: &[u8]) -> bool {
+    let ends = |input: &[u8]| matches!(input, [.., first, second] if is_blank_line(*first, *second));
+    ends(input) || input.ends_with(b"\r\n") && ends(&input[..input.len() - 1])
+}
+
+/// Takes an event apart into lines, and hands on the data.
+#[derive(Debug)]
+struct Lines {
+    place: Place,
+    /// The last line ended in `\r`; a `\n` behind it is no line of its own.
+    after_cr: bool,
+    data: Data,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In a line's name, of which so many bytes are those of `data`.
+    Name(usize),
+    /// Behind `data:`, where one space may stand.
+    Space,
+    /// In the data.
+    Data,
+    /// In a line that says nothing to us.
+    Other,
+}
+
+/// What an event's data is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Data {
+    /// There is none.
+    None,
+    /// There is an empty line of it.
+    Empty,
+    Document,
+    /// So many bytes of `[DONE]`; more than there are when it is something else in brackets. No provider sends an
+    /// array as an event.
+    Bracket(usize),
+}
+
+impl Lines {
+    fn new() -> Self {
+        Self { place: Place::Name(0), after_cr: false, data: Data::None }
+    }
+
+    /// Returns where the event ends, if it ends within `input`.
+    fn feed(&mut self, input: &[u8], documents: &mut Documents) -> Option<usize> {
+        let mut at = 0;
+        while let Some(&byte) = input.get(at) {
+            let after_cr = std::mem::take(&mut self.after_cr);
+            match self.place {
+                Place::Name(0) if byte == b'\n' && after_cr => at += 1,
+                Place::Name(0) if is_newline(byte) => return Some(at + 1),
+                Place::Name(len) => {
+                    at += 1;
+                    self.place = match byte {
+                        b'\n' | b'\r' => {
+                            self.after_cr = byte == b'\r';
+                            Place::Name(0)
+                        }
+                        b':' if len == DATA.len() => {
+                            self.begin_data(documents);
+                            Place::Space
+                        }
+                        _ if DATA.get(len) == Some(&byte) => Place::Name(len + 1),
+                        _ => Place::Other,
+                    };
+                }
+                Place::Space => {
+                    at += usize::from(byte == b' ');
+                    self.place = Place::Data;
+                }
+                Place::Data | Place::Other => {
+                    let rest = &input[at..];
+                    let end = memchr2(b'\n', b'\r', rest);
+                    if self.place == Place::Data {
+                        self.data(&rest[..end.unwrap_or(rest.len())], documents);
+                    }
+                    at += end.map_or(rest.len(), |end| end + 1);
+                    if let Some(end) = end {
+                        self.after_cr = rest[end] == b'\r';
+                        self.place = Place::Name(0);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn begin_data(&mut self, documents: &mut Documents) {
+        match self.data {
+            Data::None => self.data = Data::Empty,
+            // Lines of data are joined by a newline.
+            _ => self.data(b"\n", documents),
+        }
+    }
+
+    fn data(&mut self, piece: &[u8], documents: &mut Documents) {
+        if matches!(self.data, Data::None | Data::Empty) {
+            self.data = match piece.first() {
+                Some(b'[') => Data::Bracket(0),
+                Some(_) => Data::Document,
+                None => return,
+            };
+        }
+        if let Data::Bracket(len) = &mut self.data {
+            for byte in piece {
+                *len = match DONE.get(*len) {
+                    Some(expected) if expected == byte => *len + 1,
+                    None if *len == DONE.len() && byte.is_ascii_whitespace() => *len,
+                    _ => DONE.len() + 1,
+                };
+            }
+        } else {
+            documents.feed(piece);
+        }
+    }
+}

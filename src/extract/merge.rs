@@ -1,0 +1,387 @@
+//! What the documents of one response say together.
+
+use smallvec::SmallVec;
+
+use super::{
+    dialect::{Action, Dialect, KINDS, Kind, Merge, PATHS, Part, Signal, Slot},
+    scan::{Scalar, Visit},
+    text,
+    trie::{NodeId, Trie},
+};
+use crate::event::{Tokens, UsageQuality};
+
+/// Counts as a provider sent them. 32 bits hold any count of one response; what does not fit is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    present: u16,
+    values: [u32; Slot::COUNT],
+}
+
+impl Counts {
+    fn value(&self, slot: Slot) -> Option<u64> {
+        (self.present & slot.bit() != 0).then(|| u64::from(self.values[slot as usize]))
+    }
+
+    fn set(&mut self, slot: Slot, value: u32) {
+        self.present |= slot.bit();
+        self.values[slot as usize] = value;
+    }
+}
+
+/// The place of a document in which no count has been seen.
+const NO_PLACE: u8 = u8::MAX;
+
+/// What is known of the document being read.
+#[derive(Debug)]
+struct Document {
+    /// Where the counts stand that are held.
+    place: u8,
+    /// The dialects that have all of their paths.
+    dialects: u8,
+    counts: Counts,
+    flaw: Option<Flaw>,
+    kind: Kind,
+    is_error: bool,
+    is_finished: bool,
+}
+
+impl Document {
+    const EMPTY: Self = Self {
+        place: NO_PLACE,
+        dialects: u8::MAX,
+        counts: Counts { present: 0, values: [0; Slot::COUNT] },
+        flaw: None,
+        kind: Kind {
+            dialect: None,
+            is_terminal: false,
+            is_start: false,
+            is_near_end: false,
+            is_error: false,
+        },
+        is_error: false,
+        is_finished: false,
+    };
+}
+
+/// Why a count is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Flaw {
+    Malformed,
+    Overflow,
+}
+
+/// The longest model that is kept, in bytes.
+const MAX_MODEL: usize = 200;
+/// The longest error type that is kept, in bytes.
+const MAX_ERROR_TYPE: usize = 64;
+
+/// What is known of a response.
+#[derive(Debug)]
+pub(super) struct Response {
+    trie: &'static Trie,
+    /// The dialect of the endpoint, where it is a known one: decides what the documents leave open.
+    hint: Option<Dialect>,
+    document: Document,
+    counts: Counts,
+    /// Whose counts they are. `None`: no counts yet.
+    dialect: Option<Dialect>,
+    flaw: Option<Flaw>,
+    /// The counts are a beginning; see [`Kind::is_start`].
+    is_start: bool,
+    /// The counts are of a document that was not whole.
+    is_half: bool,
+    /// Whole documents that have passed.
+    documents: u32,
+    is_near_end: bool,
+    is_terminal: bool,
+    is_error: bool,
+    model: SmallVec<[u8; 40]>,
+    error_type: SmallVec<[u8; 16]>,
+}
+
+impl Response {
+    pub(super) fn new(hint: Option<Dialect>) -> Self {
+        Self {
+            trie: &PATHS,
+            hint,
+            document: Document::EMPTY,
+            counts: Counts::default(),
+            dialect: None,
+            flaw: None,
+            is_start: false,
+            is_half: false,
+            documents: 0,
+            is_near_end: false,
+            is_terminal: false,
+            is_error: false,
+            model: SmallVec::new(),
+            error_type: SmallVec::new(),
+        }
+    }
+
+    pub(super) fn trie(&self) -> &'static Trie {
+        self.trie
+    }
+
+    pub(super) fn documents(&self) -> u32 {
+        self.documents
+    }
+
+    /// The counts are of a document that was not whole.
+    pub(super) fn is_half(&self) -> bool {
+        self.is_half
+    }
+
+    pub(super) fn has_model(&self) -> bool {
+        !self.model.is_empty()
+    }
+
+    pub(super) fn has_usage(&self) -> bool {
+        self.dialect.is_some()
+    }
+
+    /// The end is near enough that every event is worth a look.
+    pub(super) fn is_near_end(&self) -> bool {
+        self.is_near_end
+    }
+
+    /// The provider has said that this is the end.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// The provider has reported a failure.
+    pub(super) fn is_error(&self) -> bool {
+        self.is_error
+    }
+
+    pub(super) fn model(&self) -> &[u8] {
+        &self.model
+    }
+
+    pub(super) fn error_type(&self) -> &[u8] {
+        &self.error_type
+    }
+
+    pub(super) fn dialect(&self) -> Option<Dialect> {
+        self.dialect
+    }
+
+    /// The document being read ends here, but is not whole.
+    pub(super) fn cut(&mut self) {
+        // Half a set of running totals is worth less than the whole one before it.
+        if self.dialect.is_none() {
+            self.merge_document();
+            self.is_half = self.dialect.is_some();
+        }
+        self.document = Document::EMPTY;
+    }
+
+    fn merge_document(&mut self) {
+        let document = std::mem::replace(&mut self.document, Document::EMPTY);
+        self.is_terminal |= document.kind.is_terminal || document.is_finished;
+        self.is_error |= document.is_error || document.kind.is_error;
+        self.is_near_end |= document.kind.is_near_end;
+        if document.counts.present == 0 {
+            self.flaw = self.flaw.max(document.flaw);
+            return;
+        }
+        let dialect = self.dialect_of(&document);
+        self.flaw = document.flaw;
+        self.is_half = false;
+        self.is_start = document.kind.is_start;
+        self.is_near_end |= !document.kind.is_start;
+        if self.dialect != Some(dialect) || dialect.row().merge == Merge::Replace {
+            self.counts = document.counts;
+        } else {
+            for slot in Slot::ALL {
+                match document.counts.value(slot) {
+                    // A gateway's 0 is "I did not count that", when the provider has counted it before.
+                    Some(0) if slot != Slot::Output && self.counts.value(slot).is_some() => {}
+                    Some(_) => self.counts.set(slot, document.counts.values[slot as usize]),
+                    None => {}
+                }
+            }
+        }
+        self.dialect = Some(dialect);
+    }
+
+    fn dialect_of(&self, document: &Document) -> Dialect {
+        let fits = |dialect: &Dialect| document.dialects & dialect.bit() != 0;
+        document
+            .kind
+            .dialect
+            .filter(fits)
+            .or(self.hint.filter(fits))
+            .or(self.dialect.filter(fits))
+            .or_else(|| Dialect::ALL.into_iter().find(fits))
+            .or(self.hint)
+            .unwrap_or(Dialect::OpenAi)
+    }
+
+    /// The counts by our rule: input with caches, output with reasoning.
+    pub(super) fn tokens(&self) -> (Tokens, Option<UsageQuality>) {
+        let Some(dialect) = self.dialect else {
+            return (Tokens::default(), self.flaw.map(Flaw::quality));
+        };
+        let row = dialect.row();
+        let count = |slot| self.counts.value(slot);
+        let or_alias = |slot, alias| match count(slot) {
+            None | Some(0) => count(alias).or(count(slot)),
+            some => some,
+        };
+        let total = count(Slot::Total);
+        let cache_read = or_alias(Slot::CacheRead, Slot::CacheReadAlias);
+        let by_lifetime = match (count(Slot::CacheWrite5m), count(Slot::CacheWrite1h)) {
+            (None, None) => None,
+            (short, long) => Some(short.unwrap_or(0) + long.unwrap_or(0)),
+        };
+        let cache_write = count(Slot::CacheWrite).or(by_lifetime);
+        let reasoning = or_alias(Slot::Reasoning, Slot::ReasoningAlias);
+        let mut input = count(Slot::Input);
+        // The placeholder of a beginning is no count of the output.
+        let mut output = count(Slot::Output).filter(|_| !self.is_start);
+
+        let add = |count: &mut Option<u64>, part: Option<u64>| {
+            if let Some(part) = part {
+                *count = Some(count.unwrap_or(0) + part);
+            }
+        };
+        if row.cache == Part::Outside {
+            add(&mut input, cache_read);
+            add(&mut input, cache_write);
+        }
+        add(&mut input, count(Slot::ToolInput));
+        let adds_up = |input: Option<u64>, output: Option<u64>, part: Option<u64>| {
+            total.is_some() && total == Some(input.unwrap_or(0) + output.unwrap_or(0) + part.unwrap_or(0))
+        };
+        let outside = match row.reasoning {
+            Part::Inside => false,
+            Part::Outside => true,
+            Part::ByTotal => !adds_up(input, output, None) && adds_up(input, output, reasoning),
+            Part::OutsideByTotal => !adds_up(input, output, None),
+        };
+        if outside {
+            add(&mut output, reasoning);
+        }
+        if count(Slot::AudioInput) > Some(0) && adds_up(input, output, count(Slot::AudioInput)) {
+            add(&mut input, count(Slot::AudioInput));
+        }
+
+        let sum = input.zip(output).map(|(input, output)| input + output);
+        let is_inconsistent = cache_read.unwrap_or(0) + cache_write.unwrap_or(0) > input.unwrap_or(u64::MAX)
+            || reasoning > output.or(Some(u64::MAX))
+            || sum.zip(total).is_some_and(|(sum, total)| sum != total);
+        let quality = match self.flaw {
+            Some(flaw) => Some(flaw.quality()),
+            None if self.is_start => Some(UsageQuality::Partial),
+            None if is_inconsistent => Some(UsageQuality::Inconsistent),
+            None => None,
+        };
+        let cache_write_1h = count(Slot::CacheWrite1h);
+        (
+            Tokens {
+                input,
+                output,
+                total: sum.or(total),
+                cache_read,
+                cache_write,
+                cache_write_1h,
+                reasoning,
+            },
+            quality,
+        )
+    }
+
+    /// Whatever stood below `node` in this document does not count any more: the key is there again.
+    fn forget(&mut self, node: NodeId) {
+        if self.document.counts.present != 0 {
+            self.document.counts.present &= !self.trie.slots(node, self.document.place);
+        }
+    }
+
+    fn count(&mut self, slot: Slot, place: u8, dialects: u8, value: Scalar<'_>) {
+        let document = &mut self.document;
+        if place > document.place || value == Scalar::Null {
+            return;
+        }
+        if place < document.place {
+            document.place = place;
+            document.dialects = u8::MAX;
+            document.counts.present = 0;
+            document.flaw = None;
+        }
+        let number = match value {
+            Scalar::Number(number) => text::count(number),
+            _ => Err(text::NotACount::Malformed),
+        };
+        match number {
+            Ok(number) => {
+                document.dialects &= dialects;
+                document.counts.set(slot, number);
+            }
+            Err(text::NotACount::Malformed) => document.flaw = document.flaw.max(Some(Flaw::Malformed)),
+            Err(text::NotACount::Overflow) => document.flaw = Some(Flaw::Overflow),
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, value: Scalar<'_>) {
+        match (signal, value) {
+            (Signal::Kind, Scalar::Text(word)) => {
+                if let Some((_, kind)) = KINDS.iter().find(|(known, _)| known.as_bytes() == word) {
+                    self.document.kind = *kind;
+                }
+            }
+            (Signal::Done, Scalar::Bool(true)) | (Signal::Finish, Scalar::Text(_)) => {
+                self.document.is_finished = true
+            }
+            (Signal::ChoiceFinish, Scalar::Text(b"error")) => self.document.is_error = true,
+            (Signal::Error, Scalar::Text(text)) => self.document.is_error |= !text.is_empty(),
+            (Signal::Error, Scalar::Other | Scalar::Bool(true)) => self.document.is_error = true,
+            (Signal::ErrorType, Scalar::Text(word) | Scalar::Number(word)) if self.error_type.is_empty() => {
+                self.error_type = text::word(word, MAX_ERROR_TYPE);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Visit for Response {
+    fn open(&mut self, node: NodeId) {
+        self.forget(node);
+        if let Some(Action::Signal(Signal::Error)) = self.trie.action(node) {
+            self.document.is_error = true;
+        }
+    }
+
+    fn scalar(&mut self, node: NodeId, value: Scalar<'_>) {
+        self.forget(node);
+        match (self.trie.action(node), value) {
+            (Some(Action::Count { slot, place, dialects }), value) => {
+                self.count(slot, place, dialects, value)
+            }
+            (Some(Action::Signal(signal)), value) => self.signal(signal, value),
+            (Some(Action::Model), Scalar::Text(name)) => {
+                let name = text::name(name, MAX_MODEL);
+                if !name.is_empty() {
+                    self.model = name;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self) {
+        self.documents = self.documents.saturating_add(1);
+        self.merge_document();
+    }
+}
+
+impl Flaw {
+    fn quality(self) -> UsageQuality {
+        match self {
+            Self::Malformed => UsageQuality::Malformed,
+            Self::Overflow => UsageQuality::Overflow,
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! A push scanner for JSON: visits the wanted paths, skips the rest, holds no more than the value it is reading.
+//!
+//! It takes any split of its input and gives the same visits. It is strict about where it is (a path is a path, a
+//! string is a string), and easy about what it skips: of a value that nobody wants only the end is looked for.
+
+use memchr::{memchr2, memchr3};
+use smallvec::SmallVec;
+
+use super::trie::{NodeId, Trie};
+
+/// Containers that can be open on the way to a wanted value. The deepest path of the dialects decides.
+const MAX_DEPTH: usize = 8;
+
+/// Bytes of a key, a number or a string that are looked at. More than any key or number that is wanted; a longer
+/// string is cut.
+const MAX_TEXT: usize = 256;
+
+/// Who is told.
+pub(super) trait Visit {
+    /// The value at `node` is an object or array; what is wanted of it follows.
+    fn open(&mut self, node: NodeId);
+    /// The value at `node`.
+    fn scalar(&mut self, node: NodeId, value: Scalar<'_>);
+    /// A whole document has passed.
+    fn end(&mut self);
+}
+
+/// A value that is no object and no array, or is one where none was wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    /// As spelled.
+    Number(&'a [u8]),
+    /// As spelled between the quotes, cut after `MAX_TEXT` bytes.
+    Text(&'a [u8]),
+    /// An object or an array whose inside is not wanted, or `NaN` and its like, which are not JSON but are sent.
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before a document.
+    Root,
+    /// Before a value; in an array that has just been opened, or its end.
+    Value { first: bool },
+    /// Before a key; in an object that has just been opened, or its end.
+    Key { first: bool },
+    /// In a key.
+    InKey,
+    /// Behind a key.
+    Colon,
+    /// In a string that is wanted.
+    Text,
+    /// In a string that is not.
+    SkipText,
+    /// In a number or a word; wanted or not.
+    Word,
+    /// In an object or array that is not wanted.
+    Skip { open: u8, close: u8, in_text: bool },
+    /// Behind a value.
+    After,
+    /// The document is not JSON. Nothing more is read of it.
+    Broken,
+}
+
+/// The scanner's state between two pieces of input.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    state: State,
+    /// Where the value that is being read, or comes next, belongs.
+    node: NodeId,
+    /// The open containers: whose inside they are, and whether they are arrays (one bit each).
+    stack: [NodeId; MAX_DEPTH],
+    arrays: u8,
+    depth: u8,
+    /// A root array is open: its elements are documents.
+    in_root_array: bool,
+    /// The last byte of the string was a backslash that escapes the next.
+    escaped: bool,
+    /// Containers of the skipped kind that are open within the skipped one.
+    nested: u64,
+    /// The key, number or string being read, when it does not lie in one piece of input.
+    text: SmallVec<[u8; 40]>,
+}
+
+impl Scanner {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Root,
+            node: NodeId::ROOT,
+            stack: [NodeId::NONE; MAX_DEPTH],
+            arrays: 0,
+            depth: 0,
+            in_root_array: false,
+            escaped: false,
+            nested: 0,
+            text: SmallVec::new(),
+        }
+    }
+
+    /// Forgets what was begun: what comes next is a new document.
+    pub(super) fn reset(&mut self) {
+        self.state = State::Root;
+        self.node = NodeId::ROOT;
+        self.depth = 0;
+        self.in_root_array = false;
+        self.escaped = false;
+        self.text.clear();
+    }
+
+    /// What was fed is not JSON.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state == State::Broken
+    }
+
+    /// No document, and no array of documents, is begun but not ended.
+    pub(super) fn is_between_documents(&self) -> bool {
+        self.state == State::Root && !self.in_root_array
+    }
+
+    /// Reads the next piece.
+    pub(super) fn feed(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) {
+        let mut at = 0;
+        while at < input.len() {
+            let rest = &input[at..];
+            at += match self.state {
+                State::Root | State::Value { .. } | State::Key { .. } | State::Colon | State::After => {
+                    self.structure(trie, rest, visit)
+                }
+                State::InKey => self.key(trie, rest),
+                State::Text => self.string(rest, visit),
+                State::SkipText => match self.text_end(rest) {
+                    Some(end) => {
+                        self.after_value(visit);
+                        end + 1
+                    }
+                    None => rest.len(),
+                },
+                State::Word => self.word(rest, visit),
+                State::Skip { open, close, in_text } => self.skip(rest, open, close, in_text, visit),
+                State::Broken => return,
+            };
+        }
+    }
+
+    /// Says that nothing more comes, which is what ends a number that is a whole document.
+    pub(super) fn finish(&mut self, visit: &mut impl Visit) {
+        if self.state == State::Word && self.depth == 0 && !self.in_root_array {
+            self.end_word(visit);
+        }
+    }
+
+    /// Reads one byte where structure stands, with the white space before it. Returns how many were used.
+    fn structure(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) -> usize {
+        let Some(space) = input.iter().position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t')) else {
+            return input.len();
+        };
+        let byte = input[space];
+        match (self.state, byte) {
+            (State::Root, b']') if self.in_root_array => self.in_root_array = false,
+            (State::Root, b',') if self.in_root_array => {}
+            (State::Root, b'[') if !self.in_root_array => self.in_root_array = true,
+            (State::Value { first: true }, b']') => self.pop(visit),
+            (State::Root | State::Value { .. }, _) => {
+                return space + self.value(trie, &input[space..], visit);
+            }
+            (State::Key { .. }, b'"') => {
+                self.state = State::InKey;
+                return space + 1 + self.key(trie, &input[space + 1..]);
+            }
+            (State::Key { first: true }, b'}') => self.pop(visit),
+            (State::Colon, b':') => self.state = State::Value { first: false },
+            (State::After, b',') => self.next(),
+            (State::After, b'}') if !self.top_is_array() => self.pop(visit),
+            (State::After, b']') if self.top_is_array() => self.pop(visit),
+            _ => self.state = State::Broken,
+        }
+        space + 1
+    }
+
+    /// Begins the value that stands at the start of `input`.
+    fn value(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) -> usize {
+        let is_wanted = self.node != NodeId::NONE;
+        match input[0] {
+            b'"' if is_wanted => {
+                self.state = State::Text;
+                1 + self.string(&input[1..], visit)
+            }
+            b'"' => {
+                self.state = State::SkipText;
+                1
+            }
+            b'{' if trie.has_children(self.node) => {
+                self.push(self.node, false, visit);
+                self.state = State::Key { first: true };
+                1
+            }
+            b'[' if trie.element(self.node) != NodeId::NONE => {
+                self.push(trie.element(self.node), true, visit);
+                self.state = State::Value { first: true };
+                1
+            }
+            open @ (b'{' | b'[') => {
+                let close = if open == b'{' { b'}' } else { b']' };
+                self.nested = 0;
+                self.state = State::Skip { open, close, in_text: false };
+                1
+            }
+            b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                self.state = State::Word;
+                self.word(input, visit)
+            }
+            _ => {
+                self.state = State::Broken;
+                1
+            }
+        }
+    }
+
+    fn push(&mut self, inside: NodeId, is_array: bool, visit: &mut impl Visit) {
+        visit.open(self.node);
+        // The trie is no deeper than the stack (a test says so), and only what is in the trie is opened.
+        let depth = usize::from(self.depth).min(MAX_DEPTH - 1);
+        self.stack[depth] = inside;
+        self.arrays = self.arrays & !(1 << depth) | u8::from(is_array) << depth;
+        self.depth += 1;
+        if is_array {
+            self.node = inside;
+        }
+    }
+
+    fn pop(&mut self, visit: &mut impl Visit) {
+        self.depth -= 1;
+        self.end_value(visit);
+    }
+
+    fn top(&self) -> Option<usize> {
+        usize::from(self.depth).checked_sub(1)
+    }
+
+    fn top_is_array(&self) -> bool {
+        self.top().is_some_and(|top| self.arrays >> top & 1 == 1)
+    }
+
+    /// Behind a comma.
+    fn next(&mut self) {
+        if let Some(top) = self.top()
+            && self.top_is_array()
+        {
+            self.node = self.stack[top];
+            self.state = State::Value { first: false };
+        } else {
+            self.state = State::Key { first: false };
+        }
+    }
+
+    /// Behind a value that was wanted and told, or opened and closed.
+    fn end_value(&mut self, visit: &mut impl Visit) {
+        if self.depth == 0 {
+            self.state = State::Root;
+            self.node = NodeId::ROOT;
+            visit.end();
+        } else {
+            self.state = State::After;
+        }
+    }
+
+    /// Behind a value of which only the end was looked for.
+    fn after_value(&mut self, visit: &mut impl Visit) {
+        if self.node != NodeId::NONE {
+            visit.scalar(self.node, Scalar::Other);
+        }
+        self.end_value(visit);
+    }
+
+    /// Reads a key up to its closing quote.
+    fn key(&mut self, trie: &Trie, input: &[u8]) -> usize {
+        let Some(end) = self.text_end(input) else {
+            self.keep(input);
+            return input.len();
+        };
+        let parent = self.top().map_or(NodeId::NONE, |top| self.stack[top]);
+        self.node = if self.text.is_empty() {
+            trie.child(parent, &input[..end])
+        } else {
+            self.keep(&input[..end]);
+            trie.child(parent, &self.text)
+        };
+        self.text.clear();
+        self.state = State::Colon;
+        end + 1
+    }
+
+    /// Reads a wanted string up to its closing quote.
+    fn string(&mut self, input: &[u8], visit: &mut impl Visit) -> usize {
+        let Some(end) = self.text_end(input) else {
+            self.keep(input);
+            return input.len();
+        };
+        if self.text.is_empty() {
+            visit.scalar(self.node, Scalar::Text(&input[..end.min(MAX_TEXT)]));
+        } else {
+            self.keep(&input[..end]);
+            visit.scalar(self.node, Scalar::Text(&self.text));
+            self.text.clear();
+        }
+        self.end_value(visit);
+        end + 1
+    }
+
+    /// Where the string that `input` continues has its closing quote.
+    #[inline]
+    fn text_end(&mut self, input: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        if self.escaped && !input.is_empty() {
+            self.escaped = false;
+            at = 1;
+        }
+        loop {
+            at += memchr2(b'"', b'\\', &input[at..])?;
+            if input[at] == b'"' {
+                return Some(at);
+            }
+            at += 2;
+            if at > input.len() {
+                self.escaped = true;
+                return None;
+            }
+        }
+    }
+
+    fn keep(&mut self, piece: &[u8]) {
+        let room = MAX_TEXT - self.text.len();
+        self.text.extend_from_slice(&piece[..piece.len().min(room)]);
+    }
+
+    /// Reads a number or a word up to the byte behind it.
+    fn word(&mut self, input: &[u8], visit: &mut impl Visit) -> usize {
+        let Some(end) = input
+            .iter()
+            .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'+' | b'.'))
+        else {
+            self.keep(input);
+            return input.len();
+        };
+        self.keep(&input[..end]);
+        self.end_word(visit);
+        end
+    }
+
+    fn end_word(&mut self, visit: &mut impl Visit) {
+        let value = match self.text.as_slice() {
+            b"null" => Scalar::Null,
+            b"true" => Scalar::Bool(true),
+            b"false" => Scalar::Bool(false),
+            b"NaN" | b"Infinity" | b"-Infinity" => Scalar::Other,
+            number if number.first().is_some_and(|byte| !byte.is_ascii_alphabetic()) => {
+                Scalar::Number(number)
+            }
+            _ => {
+                self.state = State::Broken;
+                return;
+            }
+        };
+        if self.node != NodeId::NONE {
+            visit.scalar(self.node, value);
+        }
+        self.text.clear();
+        self.end_value(visit);
+    }
+
+    /// Reads on to the end of a container that is not wanted.
+    ///
+    /// Brackets are balanced by kind in valid JSON, so that only its own kind needs to be counted.
+    fn skip(&mut self, input: &[u8], open: u8, close: u8, in_text: bool, visit: &mut impl Visit) -> usize {
+        let mut at = 0;
+        let mut in_text = in_text;
+        loop {
+            if in_text {
+                let Some(end) = self.text_end(&input[at..]) else { break };
+                in_text = false;
+                at += end + 1;
+            }
+            let Some(found) = memchr3(b'"', open, close, &input[at..]) else { break };
+            at += found + 1;
+            let byte = input[at - 1];
+            if byte == b'"' {
+                in_text = true;
+            } else if byte == open {
+                self.nested += 1;
+            } else if self.nested > 0 {
+                self.nested -= 1;
+            } else {
+                self.after_value(visit);
+                return at;
+            }
+        }
+        self.state = State::Skip { open, close, in_text };
+        input.len()
+    }
+}

@@ -1,0 +1,144 @@
+//! The paths that matter, as a tree that a scanner can walk down while it reads.
+
+use super::dialect::Action;
+
+/// A place in the tree. `NONE` is any place outside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NodeId(u16);
+
+impl NodeId {
+    pub(super) const ROOT: Self = Self(0);
+    pub(super) const NONE: Self = Self(u16::MAX);
+}
+
+/// Paths from a document's root to the values that are wanted.
+///
+/// A path is a list of keys; `[]` behind a key stands for every element of its array.
+#[derive(Debug)]
+pub(super) struct Trie {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    key: &'static [u8],
+    /// The nodes directly below, by key; few enough that looking at each is fastest.
+    children: Vec<NodeId>,
+    /// What an array's elements are, if this is wanted as an array.
+    element: NodeId,
+    action: Option<Action>,
+    /// The counts at and below this node, and the places that they belong to, one bit each.
+    slots: u16,
+    places: u32,
+}
+
+impl Trie {
+    /// # Panics
+    ///
+    /// If two paths are the same but ask for different things: the table that they come from is wrong.
+    pub(super) fn new(paths: impl IntoIterator<Item = (Vec<&'static str>, Action)>) -> Self {
+        let mut root = Draft::default();
+        for (path, action) in paths {
+            let mut node = &mut root;
+            for key in path {
+                let (name, is_array) = match key.strip_suffix("[]") {
+                    Some(name) => (name, true),
+                    None => (key, false),
+                };
+                node = node.child(name);
+                if is_array {
+                    node = node.element.get_or_insert_default();
+                }
+            }
+            node.action = Some(match node.action {
+                Some(earlier) => earlier.merge(action),
+                None => action,
+            });
+        }
+        let mut trie = Self { nodes: Vec::new() };
+        trie.add("", &root);
+        trie
+    }
+
+    fn add(&mut self, key: &'static str, draft: &Draft) -> NodeId {
+        let id = NodeId(self.nodes.len() as u16);
+        let (slots, places) = draft.action.map_or((0, 0), Action::bits);
+        self.nodes.push(Node {
+            key: key.as_bytes(),
+            children: Vec::new(),
+            element: NodeId::NONE,
+            action: draft.action,
+            slots,
+            places,
+        });
+        let children = draft.children.iter().map(|(key, child)| self.add(key, child)).collect::<Vec<_>>();
+        let element = draft.element.as_ref().map_or(NodeId::NONE, |element| self.add("", element));
+        let (node, below) = self.nodes[usize::from(id.0)..].split_at_mut(1);
+        for lower in below {
+            node[0].slots |= lower.slots;
+            node[0].places |= lower.places;
+        }
+        node[0].children = children;
+        node[0].element = element;
+        id
+    }
+
+    fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(usize::from(id.0))
+    }
+
+    /// The node of `key` in an object at `id`.
+    #[inline]
+    pub(super) fn child(&self, id: NodeId, key: &[u8]) -> NodeId {
+        let Some(node) = self.node(id) else { return NodeId::NONE };
+        node.children
+            .iter()
+            .copied()
+            .find(|&child| self.node(child).is_some_and(|child| child.key == key))
+            .unwrap_or(NodeId::NONE)
+    }
+
+    /// What the elements of an array at `id` are.
+    #[inline]
+    pub(super) fn element(&self, id: NodeId) -> NodeId {
+        self.node(id).map_or(NodeId::NONE, |node| node.element)
+    }
+
+    /// Something is wanted of an object at `id`.
+    #[inline]
+    pub(super) fn has_children(&self, id: NodeId) -> bool {
+        self.node(id).is_some_and(|node| !node.children.is_empty())
+    }
+
+    #[inline]
+    pub(super) fn action(&self, id: NodeId) -> Option<Action> {
+        self.node(id)?.action
+    }
+
+    /// The counts at and below `id`, if `place` is among those that they belong to; one bit a slot.
+    #[inline]
+    pub(super) fn slots(&self, id: NodeId, place: u8) -> u16 {
+        self.node(id).filter(|node| node.places >> place & 1 == 1).map_or(0, |node| node.slots)
+    }
+}
+
+/// A node while the tree is built.
+#[derive(Default)]
+struct Draft {
+    children: Vec<(&'static str, Draft)>,
+    element: Option<Box<Draft>>,
+    action: Option<Action>,
+}
+
+impl Draft {
+    fn child(&mut self, key: &'static str) -> &mut Self {
+        let at = match self.children.iter().position(|(name, _)| *name == key) {
+            Some(at) => at,
+            None => {
+                self.children.push((key, Self::default()));
+                self.children.len() - 1
+            }
+        };
+        &mut self.children[at].1
+    }
+}

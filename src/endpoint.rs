@@ -59,10 +59,10 @@ const BEDROCK: Option<&str> = Some("aws.bedrock");
 /// Calls to models. The first row that fits counts.
 static CALLS: &[Call] = &[
     // Before OpenAI's, whose paths end like these.
-    call(Path::Segments("api/chat"), "chat", None, Some(Dialect::Ollama)),
-    call(Path::Segments("api/generate"), "text_completion", None, Some(Dialect::Ollama)),
-    call(Path::Segments("api/embed"), "embeddings", None, Some(Dialect::Ollama)),
-    call(Path::Segments("api/embeddings"), "embeddings", None, Some(Dialect::Ollama)),
+    call(Path::Segments("api/chat"), "chat", None, Some(Dialect::Flat)),
+    call(Path::Segments("api/generate"), "text_completion", None, Some(Dialect::Flat)),
+    call(Path::Segments("api/embed"), "embeddings", None, Some(Dialect::Flat)),
+    call(Path::Segments("api/embeddings"), "embeddings", None, Some(Dialect::Flat)),
     call(Path::Segments("chat/completions"), "chat", OPENAI, Some(Dialect::OpenAi)),
     call(Path::Segments("completions"), "text_completion", OPENAI, Some(Dialect::OpenAi)),
     call(Path::Segments("responses"), "chat", OPENAI, Some(Dialect::Responses)),

@@ -1,4 +1,81 @@
-//! Records who used which model, how many tokens, how fast and with what result, for any proxy built on tower.
+//! Records who used which model, how many tokens, how fast and with what result: a [tower] layer for proxies and
+//! gateways in front of LLM APIs, with a file that keeps it and a service that answers questions about it.
+//!
+//! [tower]: https://docs.rs/tower
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Full};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_llm_usage::{Config, Usage};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("usage.json");
+//! let usage = Usage::open(Config::recording_to(&path))?;
+//!
+//! // A proxy, or anything else that answers HTTP requests.
+//! let proxy = service_fn(async |_: Request<Full<Bytes>>| {
+//!     let body = r#"{"model":"gpt-4o","usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21}}"#;
+//!     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from(body)))
+//! });
+//! let service = ServiceBuilder::new().layer(usage.layer()).service(proxy);
+//!
+//! let request = Request::post("/v1/chat/completions").body(Full::default())?;
+//! let answer = service.oneshot(request).await?.into_body().collect().await?;
+//! assert!(answer.to_bytes().starts_with(b"{\"model\""));
+//!
+//! usage.close().await?;
+//! let line = std::fs::read_to_string(&path)?;
+//! assert!(line.contains(r#""model":"gpt-4o","prompt_tokens":9,"completion_tokens":12,"total_tokens":21"#));
+//! # Ok(()) }
+//! ```
+//!
+//! # What is recorded, and when
+//!
+//! A call to a model is a `POST` whose path ends like one (`…/chat/completions`, `…/messages`,
+//! `…:streamGenerateContent`, …); it is recorded whatever comes of it. A `POST` to a path that is not known is recorded
+//! if its response is JSON or a stream of events and carries counts where one of the formats has them. Nothing else
+//! is: reading a stored answer or counting tokens uses none. [`UsageHint`] overrides that for a request.
+//!
+//! Each call gives one [`UsageEvent`], as soon as its end is known: see [`UsageBody`].
+//!
+//! # Guarantees
+//!
+//! - **Transparent**: bytes, frames, trailers, `size_hint`, `is_end_stream`, extensions and errors are the inner
+//!   service's, and so are `Send`, `Sync` and `Unpin`.
+//! - **Fail open**: whatever is in a body, the client gets all of it. What could not be read is a [`UsageQuality`].
+//! - **Off the request's path**: a request costs an allocation for what is known of it, the hash of its key, and a push
+//!   into a bounded lock-free queue. Files and sums are the business of a thread of their own.
+//! - **Nothing lost silently**: `observed = persisted + queued + dropped`, at every moment, in [`Status`].
+//! - **Not reported is not 0**: a count that the provider did not send is `None`, and stays so.
+//! - **No secrets**: of a key only its SHA-256 is kept, of a request neither body nor query string, of an error only
+//!   the provider's name for its kind.
+//!
+//! # Tokens
+//!
+//! By the rule of OpenTelemetry's conventions for generative AI, whatever the provider's own is: input is *all* input,
+//! cache reads and writes included; output is *all* output, reasoning included; the total is their sum.
+//!
+//! | format | what is added |
+//! |---|---|
+//! | OpenAI, and who speaks like it | nothing; reasoning or audio where only then the provider's total adds up (xAI, Mistral) |
+//! | OpenAI Responses | nothing |
+//! | Anthropic | cache reads and writes, to the input |
+//! | Gemini | thoughts, to the output; what tools brought, to the input |
+//! | Ollama | nothing |
+//!
+//! # Where to put the layer
+//!
+//! Inside of a layer that compresses responses and outside of one that decompresses them: encoded bodies are recorded
+//! as [`Unsupported`](UsageQuality::Unsupported). Inside of authentication. Outside of retries to count a call once,
+//! inside to count every try. Two of them around one service count once.
+//!
+//! # Features
+//!
+//! - `dashboard` (default): the page at `metrics/ui`.
 
 mod body;
 mod config;

@@ -8,16 +8,31 @@ use super::trie::Trie;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Dialect {
-    /// OpenAI's chat completions, completions and embeddings, and everybody's who copied them.
+    /// OpenAI's chat completions, completions, embeddings and runs, and everybody's who copied them.
     OpenAi,
-    /// OpenAI's Responses.
+    /// OpenAI's Responses, images and transcriptions.
     Responses,
     /// Anthropic's Messages, on whichever host.
     Anthropic,
-    /// Google's generateContent and streamGenerateContent, also wrapped in Gemini CLI's `response`.
+    /// Google's generateContent, streamGenerateContent and embedContent, also wrapped in Gemini CLI's `response`.
     Gemini,
-    /// Ollama's own API.
-    Ollama,
+    /// Google's interactions.
+    Interactions,
+    /// Google's route that speaks OpenAI's chat completions, and leaves thoughts out of the completion.
+    GeminiOpenAi,
+    /// Bedrock's Converse, and Amazon's own models.
+    Bedrock,
+    /// Cohere, both versions.
+    Cohere,
+    /// DashScope's own API.
+    DashScope,
+    /// watsonx' text generation.
+    Watsonx,
+    /// Replicate's predictions.
+    Replicate,
+    /// Servers that put their counts beside the answer: Ollama, llama.cpp, TGI, Bedrock's Llama and Titan, Aleph Alpha,
+    /// Vertex' predict.
+    Flat,
 }
 
 /// One count, as a wire format names it. What it includes is the dialect's to say.
@@ -39,10 +54,20 @@ pub(super) enum Slot {
     ToolInput,
     /// Input that was heard, beside the prompt where the provider's total says so.
     AudioInput,
+    /// What was used, where something else is billed.
+    UsedInput,
+    UsedOutput,
+    /// Text of sources, billed beside the completion.
+    Citations,
+    /// Input, output and caches of the parts of an answer, to be added up; they are the whole.
+    EachInput,
+    EachOutput,
+    EachCacheRead,
+    EachCacheWrite,
 }
 
 impl Slot {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Input,
         Self::Output,
         Self::Total,
@@ -55,11 +80,23 @@ impl Slot {
         Self::ReasoningAlias,
         Self::ToolInput,
         Self::AudioInput,
+        Self::UsedInput,
+        Self::UsedOutput,
+        Self::Citations,
+        Self::EachInput,
+        Self::EachOutput,
+        Self::EachCacheRead,
+        Self::EachCacheWrite,
     ];
     pub(super) const COUNT: usize = Self::ALL.len();
 
-    pub(super) fn bit(self) -> u16 {
+    pub(super) fn bit(self) -> u32 {
         1 << self as u8
+    }
+
+    /// Every occurrence within one document adds to it.
+    pub(super) fn is_sum(self) -> bool {
+        matches!(self, Self::EachInput | Self::EachOutput | Self::EachCacheRead | Self::EachCacheWrite)
     }
 }
 
@@ -83,6 +120,8 @@ pub(super) enum Part {
     ByTotal,
     /// The documentation says that it is not, some servers count it in: inside if only that adds up to the total.
     OutsideByTotal,
+    /// It is not, and nobody says how much it is: what the total has beyond input and output.
+    Remainder,
 }
 
 /// A wire format.
@@ -102,8 +141,20 @@ pub(super) struct Row {
 }
 
 impl Dialect {
-    pub(super) const ALL: [Self; 5] =
-        [Self::OpenAi, Self::Responses, Self::Anthropic, Self::Gemini, Self::Ollama];
+    pub(super) const ALL: [Self; 12] = [
+        Self::OpenAi,
+        Self::Responses,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::Interactions,
+        Self::GeminiOpenAi,
+        Self::Bedrock,
+        Self::Cohere,
+        Self::DashScope,
+        Self::Watsonx,
+        Self::Replicate,
+        Self::Flat,
+    ];
 
     pub(super) fn row(self) -> &'static Row {
         &DIALECTS[self as usize]
@@ -114,33 +165,40 @@ impl Dialect {
         match self {
             Self::OpenAi | Self::Responses => Some("openai"),
             Self::Anthropic => Some("anthropic"),
-            Self::Gemini => Some("gcp.gemini"),
-            Self::Ollama => None,
+            Self::Gemini | Self::Interactions | Self::GeminiOpenAi => Some("gcp.gemini"),
+            Self::Bedrock => Some("aws.bedrock"),
+            Self::Cohere => Some("cohere"),
+            Self::DashScope => Some("alibaba_cloud"),
+            Self::Watsonx => Some("ibm.watsonx.ai"),
+            Self::Replicate => Some("replicate"),
+            Self::Flat => None,
         }
     }
 
-    pub(super) fn bit(self) -> u8 {
+    pub(super) fn bit(self) -> u16 {
         1 << self as u8
     }
 }
 
 /// The wire formats, in the order of [`Dialect`]. Where two share every path that was seen, and the request's path
 /// did not tell, the first stands.
-pub(super) static DIALECTS: [Row; 5] = [
+pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
     // https://platform.openai.com/docs/api-reference/chat/object and …/chat-streaming, …/completions/object,
     // …/embeddings. Groq repeats the usage under `x_groq`; DeepSeek, Moonshot, Together and Venice have names of
     // their own for cache reads, Perplexity and Copilot for reasoning. xAI leaves reasoning out of the completion,
     // Mistral leaves audio out of the prompt; their totals say so.
     Row {
         dialect: Dialect::OpenAi,
-        places: &["usage", "x_groq.usage", "choices[].usage"],
+        places: &["usage", "x_groq.usage", "choices[].usage", "result.usage"],
         counts: &[
             ("prompt_tokens", Slot::Input),
             ("completion_tokens", Slot::Output),
             ("total_tokens", Slot::Total),
             ("prompt_tokens_details.cached_tokens", Slot::CacheRead),
+            ("prompt_token_details.cached_tokens", Slot::CacheRead),
             ("prompt_cache_hit_tokens", Slot::CacheReadAlias),
             ("cached_tokens", Slot::CacheReadAlias),
+            ("num_cached_tokens", Slot::CacheReadAlias),
             ("cache_read_input_tokens", Slot::CacheReadAlias),
             ("prompt_tokens_details.cache_write_tokens", Slot::CacheWrite),
             ("cache_creation_input_tokens", Slot::CacheWrite),
@@ -149,6 +207,7 @@ pub(super) static DIALECTS: [Row; 5] = [
             ("prompt_tokens_details.audio_tokens", Slot::AudioInput),
             ("completion_tokens_details.reasoning_tokens", Slot::Reasoning),
             ("reasoning_tokens", Slot::ReasoningAlias),
+            ("citation_tokens", Slot::Citations),
         ],
         models: &["model"],
         merge: Merge::Replace,
@@ -173,7 +232,8 @@ pub(super) static DIALECTS: [Row; 5] = [
         reasoning: Part::Inside,
     },
     // https://docs.claude.com/en/api/messages and …/messages-streaming. `message_start` has the input, and an output
-    // that is no more than a placeholder; `message_delta` has running totals.
+    // that is no more than a placeholder; `message_delta` has running totals. Compaction and other iterations are
+    // billed, but not part of the totals beside them: the iterations are the whole.
     Row {
         dialect: Dialect::Anthropic,
         places: &["usage", "message.usage"],
@@ -185,6 +245,10 @@ pub(super) static DIALECTS: [Row; 5] = [
             ("cache_creation.ephemeral_5m_input_tokens", Slot::CacheWrite5m),
             ("cache_creation.ephemeral_1h_input_tokens", Slot::CacheWrite1h),
             ("output_tokens_details.thinking_tokens", Slot::Reasoning),
+            ("iterations[].input_tokens", Slot::EachInput),
+            ("iterations[].output_tokens", Slot::EachOutput),
+            ("iterations[].cache_read_input_tokens", Slot::EachCacheRead),
+            ("iterations[].cache_creation_input_tokens", Slot::EachCacheWrite),
         ],
         models: &["model", "message.model"],
         merge: Merge::ByField,
@@ -209,13 +273,140 @@ pub(super) static DIALECTS: [Row; 5] = [
         cache: Part::Inside,
         reasoning: Part::OutsideByTotal,
     },
-    // https://github.com/ollama/ollama/blob/main/docs/api.md. Counts stand in the last object of a stream.
+    // https://ai.google.dev/api/interactions-api
     Row {
-        dialect: Dialect::Ollama,
-        places: &[""],
-        counts: &[("prompt_eval_count", Slot::Input), ("eval_count", Slot::Output)],
+        dialect: Dialect::Interactions,
+        places: &["usage", "interaction.usage"],
+        counts: &[
+            ("total_input_tokens", Slot::Input),
+            ("total_output_tokens", Slot::Output),
+            ("total_tokens", Slot::Total),
+            ("total_cached_tokens", Slot::CacheRead),
+            ("total_thought_tokens", Slot::Reasoning),
+            ("total_tool_use_tokens", Slot::ToolInput),
+        ],
+        models: &["model", "interaction.model"],
+        merge: Merge::Replace,
+        cache: Part::Inside,
+        reasoning: Part::OutsideByTotal,
+    },
+    // https://ai.google.dev/gemini-api/docs/openai
+    Row {
+        dialect: Dialect::GeminiOpenAi,
+        places: &["usage"],
+        counts: &[
+            ("prompt_tokens", Slot::Input),
+            ("completion_tokens", Slot::Output),
+            ("total_tokens", Slot::Total),
+            ("prompt_tokens_details.cached_tokens", Slot::CacheRead),
+            ("completion_tokens_details.reasoning_tokens", Slot::Reasoning),
+        ],
         models: &["model"],
         merge: Merge::Replace,
+        cache: Part::Inside,
+        reasoning: Part::Remainder,
+    },
+    // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html; what InvokeModel's streams
+    // end with is in botocore's service model alone.
+    Row {
+        dialect: Dialect::Bedrock,
+        places: &["usage", "amazon-bedrock-invocationMetrics"],
+        counts: &[
+            ("inputTokens", Slot::Input),
+            ("outputTokens", Slot::Output),
+            ("totalTokens", Slot::Total),
+            ("cacheReadInputTokens", Slot::CacheRead),
+            ("cacheReadInputTokenCount", Slot::CacheReadAlias),
+            ("cacheWriteInputTokens", Slot::CacheWrite),
+            ("cacheWriteInputTokenCount", Slot::CacheWrite),
+            ("inputTokenCount", Slot::Input),
+            ("outputTokenCount", Slot::Output),
+        ],
+        models: &["trace.promptRouter.invokedModelId"],
+        merge: Merge::Replace,
+        cache: Part::Outside,
+        reasoning: Part::Inside,
+    },
+    // https://docs.cohere.com/reference/chat and https://docs.cohere.com/v1/reference/chat. Billed units leave out the
+    // chat's template; what was cached is part of what was used, not of what is billed.
+    Row {
+        dialect: Dialect::Cohere,
+        places: &["usage", "delta.usage", "meta", "response.meta"],
+        counts: &[
+            ("billed_units.input_tokens", Slot::Input),
+            ("billed_units.output_tokens", Slot::Output),
+            ("tokens.input_tokens", Slot::UsedInput),
+            ("tokens.output_tokens", Slot::UsedOutput),
+            ("cached_tokens", Slot::CacheReadAlias),
+        ],
+        models: &[],
+        merge: Merge::ByField,
+        cache: Part::Inside,
+        reasoning: Part::Inside,
+    },
+    // https://help.aliyun.com/zh/model-studio/dashscope-api-reference. Running totals in every event.
+    Row {
+        dialect: Dialect::DashScope,
+        places: &["usage"],
+        counts: &[
+            ("input_tokens", Slot::Input),
+            ("output_tokens", Slot::Output),
+            ("total_tokens", Slot::Total),
+            ("prompt_tokens_details.cached_tokens", Slot::CacheRead),
+            ("output_tokens_details.reasoning_tokens", Slot::Reasoning),
+        ],
+        models: &[],
+        merge: Merge::Replace,
+        cache: Part::Inside,
+        reasoning: Part::Inside,
+    },
+    // https://cloud.ibm.com/apidocs/watsonx-ai#text-generation. A stream tells the input once, and 0 from then on; the
+    // output is a running total.
+    Row {
+        dialect: Dialect::Watsonx,
+        places: &["results[]"],
+        counts: &[("input_token_count", Slot::Input), ("generated_token_count", Slot::Output)],
+        models: &["model_id"],
+        merge: Merge::ByField,
+        cache: Part::Inside,
+        reasoning: Part::Inside,
+    },
+    // https://replicate.com/docs/reference/http#predictions.create
+    Row {
+        dialect: Dialect::Replicate,
+        places: &["metrics"],
+        counts: &[("input_token_count", Slot::Input), ("output_token_count", Slot::Output)],
+        models: &["model"],
+        merge: Merge::Replace,
+        cache: Part::Inside,
+        reasoning: Part::Inside,
+    },
+    // In this order: https://github.com/ollama/ollama/blob/main/docs/api.md,
+    // https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md,
+    // https://huggingface.co/docs/text-generation-inference/reference/api_reference,
+    // https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html and …-titan-text.html,
+    // https://docs.aleph-alpha.com/api/complete,
+    // https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api.
+    Row {
+        dialect: Dialect::Flat,
+        places: &[""],
+        counts: &[
+            ("prompt_eval_count", Slot::Input),
+            ("eval_count", Slot::Output),
+            ("tokens_evaluated", Slot::Input),
+            ("tokens_predicted", Slot::Output),
+            ("details.generated_tokens", Slot::Output),
+            ("prompt_token_count", Slot::Input),
+            ("generation_token_count", Slot::Output),
+            ("inputTextTokenCount", Slot::Input),
+            ("totalOutputTextTokenCount", Slot::Output),
+            ("results[].tokenCount", Slot::EachOutput),
+            ("num_tokens_prompt_total", Slot::Input),
+            ("num_tokens_generated", Slot::Output),
+            ("predictions[].embeddings.statistics.token_count", Slot::EachInput),
+        ],
+        models: &["model", "model_version"],
+        merge: Merge::ByField,
         cache: Part::Inside,
         reasoning: Part::Inside,
     },
@@ -242,6 +433,7 @@ pub(super) enum Signal {
 static SIGNALS: &[(&str, Signal)] = &[
     ("type", Signal::Kind),
     ("object", Signal::Kind),
+    ("event_type", Signal::Kind),
     ("done", Signal::Done),
     ("candidates[].finishReason", Signal::Finish),
     ("response.candidates[].finishReason", Signal::Finish),
@@ -280,12 +472,20 @@ pub(super) static KINDS: &[(&str, Kind)] = &[
     ("message_start", Kind { is_start: true, ..kind(Dialect::Anthropic) }),
     ("message_delta", Kind { is_near_end: true, ..kind(Dialect::Anthropic) }),
     ("message_stop", Kind { is_terminal: true, ..kind(Dialect::Anthropic) }),
-    // Anthropic's and OpenAI's Responses'.
+    // Anthropic's and Responses' as a type, Mistral's as an object.
     ("error", Kind { dialect: None, is_error: true, is_terminal: true, ..kind(Dialect::Anthropic) }),
     ("response", kind(Dialect::Responses)),
     ("response.completed", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
     ("response.incomplete", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
     ("response.failed", Kind { is_terminal: true, is_error: true, ..kind(Dialect::Responses) }),
+    ("image_generation.completed", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
+    ("image_edit.completed", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
+    ("transcript.text.done", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
+    ("speech.audio.done", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
+    ("interaction.complete", Kind { is_terminal: true, ..kind(Dialect::Interactions) }),
+    ("interaction.completed", Kind { is_terminal: true, ..kind(Dialect::Interactions) }),
+    ("message-end", Kind { is_terminal: true, ..kind(Dialect::Cohere) }),
+    ("stream-end", Kind { is_terminal: true, ..kind(Dialect::Cohere) }),
     ("chat.completion", kind(Dialect::OpenAi)),
     ("chat.completion.chunk", kind(Dialect::OpenAi)),
 ];
@@ -298,7 +498,7 @@ pub(super) enum Action {
         /// Which of all places it belongs to; the lowest is the best.
         place: u8,
         /// The dialects that have this path, one bit each.
-        dialects: u8,
+        dialects: u16,
     },
     Model,
     Signal(Signal),
@@ -306,8 +506,10 @@ pub(super) enum Action {
 
 impl Action {
     /// The count that stands here and the place that it belongs to, one bit each.
-    pub(super) fn bits(self) -> (u16, u32) {
+    pub(super) fn bits(self) -> (u32, u32) {
         match self {
+            // What adds up is not taken back by the next one of its kind.
+            Self::Count { slot, .. } if slot.is_sum() => (0, 0),
             Self::Count { slot, place, .. } => (slot.bit(), 1 << place),
             Self::Model | Self::Signal(_) => (0, 0),
         }

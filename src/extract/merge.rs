@@ -13,7 +13,7 @@ use crate::event::{Tokens, UsageQuality};
 /// Counts as a provider sent them. 32 bits hold any count of one response; what does not fit is none.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    present: u16,
+    present: u32,
     values: [u32; Slot::COUNT],
 }
 
@@ -37,7 +37,7 @@ struct Document {
     /// Where the counts stand that are held.
     place: u8,
     /// The dialects that have all of their paths.
-    dialects: u8,
+    dialects: u16,
     counts: Counts,
     flaw: Option<Flaw>,
     kind: Kind,
@@ -48,7 +48,7 @@ struct Document {
 impl Document {
     const EMPTY: Self = Self {
         place: NO_PLACE,
-        dialects: u8::MAX,
+        dialects: u16::MAX,
         counts: Counts { present: 0, values: [0; Slot::COUNT] },
         flaw: None,
         kind: Kind {
@@ -231,16 +231,24 @@ impl Response {
             some => some,
         };
         let total = count(Slot::Total);
-        let cache_read = or_alias(Slot::CacheRead, Slot::CacheReadAlias);
+        let is_billed = count(Slot::Input).is_some() || count(Slot::Output).is_some();
+        let cache_read = or_alias(Slot::CacheRead, Slot::CacheReadAlias)
+            // Part of what was used, which is not what is billed.
+            .filter(|_| !(is_billed && count(Slot::UsedInput).is_some()));
+        let cache_read = count(Slot::EachCacheRead).or(cache_read);
         let by_lifetime = match (count(Slot::CacheWrite5m), count(Slot::CacheWrite1h)) {
             (None, None) => None,
             (short, long) => Some(short.unwrap_or(0) + long.unwrap_or(0)),
         };
-        let cache_write = count(Slot::CacheWrite).or(by_lifetime);
-        let reasoning = or_alias(Slot::Reasoning, Slot::ReasoningAlias);
-        let mut input = count(Slot::Input);
-        // The placeholder of a beginning is no count of the output.
-        let mut output = count(Slot::Output).filter(|_| !self.is_start);
+        let cache_write = count(Slot::EachCacheWrite).or(count(Slot::CacheWrite)).or(by_lifetime);
+        let mut reasoning = or_alias(Slot::Reasoning, Slot::ReasoningAlias);
+        let used = |slot| count(slot).filter(|_| !is_billed);
+        let mut input = count(Slot::EachInput).or(count(Slot::Input)).or(used(Slot::UsedInput));
+        let mut output = count(Slot::EachOutput).or(count(Slot::Output)).or(used(Slot::UsedOutput));
+        if self.is_start {
+            // The placeholder of a beginning is no count of the output.
+            output = None;
+        }
 
         let add = |count: &mut Option<u64>, part: Option<u64>| {
             if let Some(part) = part {
@@ -255,15 +263,24 @@ impl Response {
         let adds_up = |input: Option<u64>, output: Option<u64>, part: Option<u64>| {
             total.is_some() && total == Some(input.unwrap_or(0) + output.unwrap_or(0) + part.unwrap_or(0))
         };
+        // Perplexity's deep research bills its sources and its reasoning beside the completion, and beside the total.
+        let is_research = count(Slot::Citations).is_some();
+        let total = if is_research { None } else { total };
         let outside = match row.reasoning {
-            Part::Inside => false,
-            Part::Outside => true,
-            Part::ByTotal => !adds_up(input, output, None) && adds_up(input, output, reasoning),
-            Part::OutsideByTotal => !adds_up(input, output, None),
+            _ if is_research => reasoning,
+            Part::Outside => reasoning,
+            Part::ByTotal if !adds_up(input, output, None) && adds_up(input, output, reasoning) => reasoning,
+            Part::OutsideByTotal if !adds_up(input, output, None) => reasoning,
+            Part::Remainder => {
+                let known = input.unwrap_or(0) + output.unwrap_or(0);
+                let rest = total.and_then(|total| total.checked_sub(known)).filter(|rest| *rest > 0);
+                reasoning = reasoning.or(rest);
+                rest
+            }
+            Part::Inside | Part::ByTotal | Part::OutsideByTotal => None,
         };
-        if outside {
-            add(&mut output, reasoning);
-        }
+        add(&mut output, outside);
+        add(&mut output, count(Slot::Citations));
         if count(Slot::AudioInput) > Some(0) && adds_up(input, output, count(Slot::AudioInput)) {
             add(&mut input, count(Slot::AudioInput));
         }
@@ -271,7 +288,7 @@ impl Response {
         let sum = input.zip(output).map(|(input, output)| input + output);
         let is_inconsistent = cache_read.unwrap_or(0) + cache_write.unwrap_or(0) > input.unwrap_or(u64::MAX)
             || reasoning > output.or(Some(u64::MAX))
-            || sum.zip(total).is_some_and(|(sum, total)| sum != total);
+            || count(Slot::EachInput).is_none() && sum.zip(total).is_some_and(|(sum, total)| sum != total);
         let quality = match self.flaw {
             Some(flaw) => Some(flaw.quality()),
             None if self.is_start => Some(UsageQuality::Partial),
@@ -300,14 +317,14 @@ impl Response {
         }
     }
 
-    fn count(&mut self, slot: Slot, place: u8, dialects: u8, value: Scalar<'_>) {
+    fn count(&mut self, slot: Slot, place: u8, dialects: u16, value: Scalar<'_>) {
         let document = &mut self.document;
         if place > document.place || value == Scalar::Null {
             return;
         }
         if place < document.place {
             document.place = place;
-            document.dialects = u8::MAX;
+            document.dialects = u16::MAX;
             document.counts.present = 0;
             document.flaw = None;
         }
@@ -318,7 +335,8 @@ impl Response {
         match number {
             Ok(number) => {
                 document.dialects &= dialects;
-                document.counts.set(slot, number);
+                let before = if slot.is_sum() { document.counts.value(slot).unwrap_or(0) } else { 0 };
+                document.counts.set(slot, u32::try_from(before + u64::from(number)).unwrap_or(u32::MAX));
             }
             Err(text::NotACount::Malformed) => document.flaw = document.flaw.max(Some(Flaw::Malformed)),
             Err(text::NotACount::Overflow) => document.flaw = Some(Flaw::Overflow),

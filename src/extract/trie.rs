@@ -28,7 +28,7 @@ struct Node {
     element: NodeId,
     action: Option<Action>,
     /// The counts at and below this node, and the places that they belong to, one bit each.
-    slots: u16,
+    slots: u32,
     places: u32,
 }
 
@@ -117,7 +117,7 @@ impl Trie {
 
     /// The counts at and below `id`, if `place` is among those that they belong to; one bit a slot.
     #[inline]
-    pub(super) fn slots(&self, id: NodeId, place: u8) -> u16 {
+    pub(super) fn slots(&self, id: NodeId, place: u8) -> u32 {
         self.node(id).filter(|node| node.places >> place & 1 == 1).map_or(0, |node| node.slots)
     }
 }

@@ -395,7 +395,7 @@ mod distrust {
             r#"{"tools":[{"usage":{"input_tokens":9}}],"metadata":{"usage":{"input_tokens":9}}}"#,
             r#"{"usage":[{"prompt_tokens":9}]}"#,
             r#"{"usage":"{\"prompt_tokens\":9}"}"#,
-            r#"{"usage":{"iterations":[{"input_tokens":9}],"details":{"prompt_tokens":9}}}"#,
+            r#"{"usage":{"server_tool_use":{"input_tokens":9},"details":{"prompt_tokens":9}}}"#,
             r#"[[{"usage":{"prompt_tokens":9}}]]"#,
         ] {
             assert_eq!(read_json(body).facts(true).tokens, Tokens::default(), "{body}");

@@ -127,7 +127,7 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        if let Some(watch) = self.watch.take() {
+        if let Some(mut watch) = self.watch.take() {
             let end = watch.end_when_dropped();
             watch.settle(end);
         }
@@ -165,8 +165,6 @@ pub(crate) struct Watch {
     request_id: SmallVec<[u8; 40]>,
     hint: Option<Box<UsageHint>>,
     extractor: Extractor,
-    /// The body is in an encoding that is not read, or came in a form that cannot be looked at.
-    is_unreadable: bool,
 }
 
 impl Watch {
@@ -199,7 +197,6 @@ impl Watch {
             request_id: request_id(request.headers()),
             hint: hint.map(Box::new),
             extractor: Extractor::new(Format::Unknown, None),
-            is_unreadable: false,
         }
     }
 
@@ -220,12 +217,10 @@ impl Watch {
             Endpoint::Unknown if format == Format::Unknown && !self.is_forced => return false,
             Endpoint::Unknown | Endpoint::Ignored => None,
         };
-        self.extractor = Extractor::new(format, dialect);
-        self.is_unreadable = head
-            .headers
-            .get_all(header::CONTENT_ENCODING)
-            .iter()
-            .any(|encoding| !encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
+        let codings = head.headers.get_all(header::CONTENT_ENCODING).iter();
+        let codings =
+            codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        self.extractor = Extractor::new(format, dialect).encoded(codings);
         let of_response = request_id(&head.headers);
         if !of_response.is_empty() {
             self.request_id = of_response;
@@ -250,9 +245,6 @@ impl Watch {
             self.first_byte = Some(self.started.elapsed());
         }
         self.seen = self.seen.saturating_add(len as u64);
-        if self.is_unreadable {
-            return;
-        }
         let chunk = data.chunk();
         if chunk.len() == len {
             return self.extractor.feed(chunk);
@@ -263,11 +255,12 @@ impl Watch {
         if pieces[..count].iter().map(|piece| piece.len()).sum::<usize>() == len {
             pieces[..count].iter().for_each(|piece| self.extractor.feed(piece));
         } else {
-            self.is_unreadable = true;
+            self.extractor.skip();
         }
     }
 
-    fn end_when_dropped(&self) -> Ending {
+    fn end_when_dropped(&mut self) -> Ending {
+        self.extractor.finish();
         let has_all = self.expected.is_some_and(|expected| self.seen >= expected);
         if self.has_response && (has_all || self.extractor.is_terminal()) {
             Ending::Complete
@@ -314,7 +307,7 @@ impl Watch {
         let mut event = UsageEvent::new(self.timestamp, model);
         event.request_model = asked.filter(|asked| *asked != event.model);
         event.tokens = facts.tokens;
-        event.usage = Some(if self.is_unreadable { crate::UsageQuality::Unsupported } else { facts.quality });
+        event.usage = Some(facts.quality);
         event.status = self.status;
         event.request_id = named(text(&self.request_id));
         event.key = hint.key.or(self.key);

@@ -175,6 +175,21 @@ impl Dialect {
         }
     }
 
+    /// Every event with counts in it has `"usage` in it.
+    pub(super) fn has_needle(self) -> bool {
+        match self {
+            Self::OpenAi
+            | Self::Responses
+            | Self::Anthropic
+            | Self::Gemini
+            | Self::Interactions
+            | Self::GeminiOpenAi
+            | Self::Bedrock
+            | Self::DashScope => true,
+            Self::Cohere | Self::Watsonx | Self::Replicate | Self::Flat => false,
+        }
+    }
+
     pub(super) fn bit(self) -> u16 {
         1 << self as u8
     }
@@ -437,6 +452,8 @@ static SIGNALS: &[(&str, Signal)] = &[
     ("done", Signal::Done),
     ("candidates[].finishReason", Signal::Finish),
     ("response.candidates[].finishReason", Signal::Finish),
+    // InvokeModel's last word.
+    ("amazon-bedrock-invocationMetrics", Signal::Finish),
     ("choices[].finish_reason", Signal::ChoiceFinish),
     ("error", Signal::Error),
     ("error.type", Signal::ErrorType),

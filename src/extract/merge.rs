@@ -167,6 +167,29 @@ impl Response {
         self.dialect
     }
 
+    pub(super) fn hint(&self) -> Option<Dialect> {
+        self.hint
+    }
+
+    /// The framing has said that the provider reports a failure, and what it calls it.
+    pub(super) fn note_error(&mut self, kind: &[u8]) {
+        self.is_error = true;
+        if self.error_type.is_empty() {
+            self.error_type = text::word(kind, MAX_ERROR_TYPE);
+        }
+    }
+
+    /// The framing has said that this is the end.
+    pub(super) fn note_end(&mut self) {
+        self.is_terminal = true;
+    }
+
+    /// What was read last is not what was sent.
+    pub(super) fn spoil(&mut self) {
+        self.document = Document::EMPTY;
+        self.flaw = Some(Flaw::Malformed);
+    }
+
     /// The document being read ends here, but is not whole.
     pub(super) fn cut(&mut self) {
         // Half a set of running totals is worth less than the whole one before it.
@@ -367,8 +390,10 @@ impl Response {
 impl Visit for Response {
     fn open(&mut self, node: NodeId) {
         self.forget(node);
-        if let Some(Action::Signal(Signal::Error)) = self.trie.action(node) {
-            self.document.is_error = true;
+        match self.trie.action(node) {
+            Some(Action::Signal(Signal::Error)) => self.document.is_error = true,
+            Some(Action::Signal(Signal::Finish)) => self.document.is_finished = true,
+            _ => {}
         }
     }
 

@@ -1,12 +1,13 @@
 //! Reads model and token counts out of a response body as it passes: bytes in, facts out.
 //!
 //! ```text
-//! pieces ─► framing (events, lines, arrays) ─► scanner (wanted paths of a document) ─► response (merge, rule)
+//! pieces ─► decoder ─► framing (events, lines, messages) ─► scanner (wanted paths) ─► response (merge, rule)
 //! ```
 //!
 //! Nothing here knows of HTTP, copies a body, or fails: what cannot be read is a fact, too. The same body gives the
 //! same facts however it is cut, and what is held of it is an unfinished event at most.
 
+mod decode;
 mod dialect;
 mod framing;
 mod merge;
@@ -14,11 +15,16 @@ mod scan;
 mod text;
 mod trie;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io};
 
 pub(crate) use dialect::Dialect;
 
-use self::{framing::Sse, merge::Response, scan::Scanner};
+use self::{
+    decode::Decoder,
+    framing::{EventStream, Sse},
+    merge::Response,
+    scan::Scanner,
+};
 use crate::event::{Tokens, UsageQuality};
 
 /// What a response's `Content-Type` says of its body. The body itself has the last word.
@@ -30,6 +36,8 @@ pub(crate) enum Format {
     Lines,
     /// JSON.
     Json,
+    /// AWS' binary event stream.
+    EventMessages,
     /// Nothing, or nothing that is known.
     Unknown,
 }
@@ -44,6 +52,8 @@ impl Format {
         };
         if is("text/event-stream") {
             Self::EventStream
+        } else if is("application/vnd.amazon.eventstream") {
+            Self::EventMessages
         } else if [
             "application/x-ndjson",
             "application/ndjson",
@@ -65,11 +75,127 @@ impl Format {
 /// Reads one response.
 #[derive(Debug)]
 pub(crate) struct Extractor {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Plain(Reader),
+    Encoded(Option<Decoder>),
+    /// In an encoding that is not known.
+    Unknown(Reader),
+}
+
+impl Extractor {
+    /// `hint` is the dialect of the endpoint, where it is known.
+    pub(crate) fn new(format: Format, hint: Option<Dialect>) -> Self {
+        Self { source: Source::Plain(Reader::new(format, hint)) }
+    }
+
+    /// Of a body to which `codings`, tokens of `Content-Encoding`, were applied in this order.
+    pub(crate) fn encoded<'a>(self, codings: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut codings = codings.into_iter().filter(|coding| !coding.is_empty()).peekable();
+        let source = match self.source {
+            Source::Plain(reader) if codings.peek().is_some() => match Decoder::new(codings, reader) {
+                Ok(decoder) => Source::Encoded(Some(decoder)),
+                Err(reader) => Source::Unknown(reader),
+            },
+            source => source,
+        };
+        Self { source }
+    }
+
+    /// Reads the next piece of the body.
+    pub(crate) fn feed(&mut self, input: &[u8]) {
+        match &mut self.source {
+            Source::Plain(reader) => reader.feed(input),
+            Source::Encoded(decoder) => {
+                if let Some(decoder) = decoder {
+                    decoder.feed(input);
+                }
+            }
+            Source::Unknown(_) => {}
+        }
+    }
+
+    /// Says that a piece of the body could not be looked at: what comes now is nothing to rely on.
+    pub(crate) fn skip(&mut self) {
+        self.finish();
+        if let Source::Plain(reader) = &mut self.source {
+            let reader = std::mem::replace(reader, Reader::new(Format::Unknown, None));
+            self.source = Source::Unknown(reader);
+        }
+    }
+
+    /// Says that the body ends here, whole or not.
+    pub(crate) fn finish(&mut self) {
+        if let Source::Encoded(decoder) = &mut self.source
+            && let Some(decoder) = decoder.take()
+        {
+            self.source = Source::Plain(decoder.finish());
+        }
+        if let Source::Plain(reader) = &mut self.source {
+            reader.finish();
+        }
+    }
+
+    /// The provider has said that the answer is at its end. Known after [`finish`](Self::finish).
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.reader().is_some_and(Reader::is_terminal)
+    }
+
+    /// The provider has reported a failure within the body. Known after [`finish`](Self::finish).
+    pub(crate) fn is_error(&self) -> bool {
+        self.reader().is_some_and(|reader| reader.documents.response.is_error())
+    }
+
+    /// Counts have been found. Known after [`finish`](Self::finish).
+    pub(crate) fn has_usage(&self) -> bool {
+        self.reader().is_some_and(|reader| reader.documents.response.has_usage())
+    }
+
+    /// The answer came as events. Known after [`finish`](Self::finish).
+    pub(crate) fn is_stream(&self) -> bool {
+        self.reader().is_some_and(Reader::is_stream)
+    }
+
+    /// What is known after [`finish`](Self::finish). `is_whole`: the body came to its proper end.
+    pub(crate) fn facts(&self, is_whole: bool) -> Facts<'_> {
+        match &self.source {
+            Source::Plain(reader) => reader.facts(is_whole),
+            Source::Unknown(reader) => Facts {
+                quality: UsageQuality::Unsupported,
+                tokens: Tokens::default(),
+                ..reader.facts(is_whole)
+            },
+            Source::Encoded(_) => Facts {
+                model: Cow::Borrowed(""),
+                error_type: Cow::Borrowed(""),
+                dialect: None,
+                tokens: Tokens::default(),
+                quality: UsageQuality::Missing,
+            },
+        }
+    }
+
+    fn reader(&self) -> Option<&Reader> {
+        match &self.source {
+            Source::Plain(reader) | Source::Unknown(reader) => Some(reader),
+            Source::Encoded(_) => None,
+        }
+    }
+}
+
+/// Reads a body that is not encoded.
+#[derive(Debug)]
+struct Reader {
     format: Format,
     framing: Framing,
     documents: Documents,
     /// The body ended within a document.
     is_cut: bool,
+    /// The body could not be decoded, or grew too large while it was.
+    failure: Option<UsageQuality>,
 }
 
 #[derive(Debug)]
@@ -79,24 +205,27 @@ enum Framing {
     Sse(Sse),
     Lines,
     Json,
+    Messages(EventStream),
     /// Nothing that can be read.
     Foreign,
 }
 
-impl Extractor {
-    /// `hint` is the dialect of the endpoint, where it is known.
-    pub(crate) fn new(format: Format, hint: Option<Dialect>) -> Self {
-        Self { format, framing: Framing::Undecided, documents: Documents::new(hint), is_cut: false }
+impl Reader {
+    fn new(format: Format, hint: Option<Dialect>) -> Self {
+        Self {
+            format,
+            framing: Framing::Undecided,
+            documents: Documents::new(hint),
+            is_cut: false,
+            failure: None,
+        }
     }
 
-    /// Reads the next piece of the body.
-    pub(crate) fn feed(&mut self, mut input: &[u8]) {
+    fn feed(&mut self, mut input: &[u8]) {
         if let Framing::Undecided = self.framing {
             // White space, and a byte order mark in as many pieces as it likes.
-            let start = input
-                .iter()
-                .position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0xEF | 0xBB | 0xBF));
-            let Some(start) = start else { return };
+            let blank = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0xEF | 0xBB | 0xBF);
+            let Some(start) = input.iter().position(|byte| !blank(byte)) else { return };
             input = &input[start..];
             self.framing = self.framing_of(input[0]);
         }
@@ -104,6 +233,7 @@ impl Extractor {
             Framing::Sse(sse) => sse.feed(input, &mut self.documents),
             Framing::Lines => self.documents.feed_lines(input),
             Framing::Json => self.documents.feed(input),
+            Framing::Messages(messages) => messages.feed(input, &mut self.documents),
             Framing::Undecided | Framing::Foreign => {}
         }
     }
@@ -113,56 +243,62 @@ impl Extractor {
         match (first, self.format) {
             (b'{' | b'[', Format::Lines) => Framing::Lines,
             (b'{' | b'[', _) => Framing::Json,
-            (_, Format::EventStream) | (b'd' | b'e' | b'i' | b'r' | b':', _) => Framing::Sse(Sse::new()),
+            // The length of a message: none is so long that its first byte is used.
+            (0, _) => Framing::Messages(EventStream::new()),
+            (_, Format::EventStream) | (b'd' | b'e' | b'i' | b'r' | b':', _) => {
+                Framing::Sse(Sse::new(self.documents.response.hint()))
+            }
             _ => Framing::Foreign,
         }
     }
 
-    /// Says that the body ends here, whole or not.
-    pub(crate) fn finish(&mut self) {
-        if let Framing::Sse(sse) = &mut self.framing {
-            sse.finish(&mut self.documents);
-        }
-        self.is_cut = !self.documents.finish();
+    fn fail(&mut self, error: &io::Error) {
+        self.failure = Some(match error.kind() {
+            io::ErrorKind::FileTooLarge => UsageQuality::Overflow,
+            _ => UsageQuality::Malformed,
+        });
     }
 
-    /// The provider has said that the answer is at its end.
-    pub(crate) fn is_terminal(&self) -> bool {
+    fn finish(&mut self) {
+        let mut is_whole = true;
+        match &mut self.framing {
+            Framing::Sse(sse) => sse.finish(&mut self.documents),
+            Framing::Messages(messages) => is_whole = messages.finish(),
+            Framing::Undecided | Framing::Lines | Framing::Json | Framing::Foreign => {}
+        }
+        self.is_cut |= !self.documents.finish() || !is_whole;
+    }
+
+    fn is_terminal(&self) -> bool {
         self.documents.response.is_terminal() || matches!(&self.framing, Framing::Sse(sse) if sse.is_done())
     }
 
-    /// The provider has reported a failure within the body.
-    pub(crate) fn is_error(&self) -> bool {
-        self.documents.response.is_error()
-    }
-
-    /// Counts have been found.
-    pub(crate) fn has_usage(&self) -> bool {
-        self.documents.response.has_usage()
-    }
-
-    /// The answer came as events.
-    pub(crate) fn is_stream(&self) -> bool {
+    fn is_stream(&self) -> bool {
         match self.framing {
-            Framing::Sse(_) | Framing::Lines => true,
+            Framing::Sse(_) | Framing::Lines | Framing::Messages(_) => true,
             Framing::Json | Framing::Undecided | Framing::Foreign => self.documents.response.documents() > 1,
         }
     }
 
-    /// What is known after [`finish`](Self::finish). `is_whole`: the body came to its proper end.
-    pub(crate) fn facts(&self, is_whole: bool) -> Facts<'_> {
+    fn facts(&self, is_whole: bool) -> Facts<'_> {
         let response = &self.documents.response;
         let (tokens, doubt) = response.tokens();
         let is_broken = self.documents.is_malformed || is_whole && self.is_cut;
-        let quality = match (&self.framing, doubt) {
-            (Framing::Foreign, _) => UsageQuality::Unsupported,
-            (_, Some(flaw @ (UsageQuality::Overflow | UsageQuality::Malformed))) => flaw,
-            (_, _) if is_broken && (tokens.is_unknown() || response.is_half()) => UsageQuality::Malformed,
-            (Framing::Undecided, _) => UsageQuality::Missing,
-            (_, _) if !is_whole || response.is_half() => UsageQuality::Partial,
-            (_, Some(doubt)) => doubt,
-            (_, None) if tokens.is_unknown() => UsageQuality::Missing,
-            (_, None) => UsageQuality::Complete,
+        let is_foreign = match &self.framing {
+            Framing::Foreign => true,
+            Framing::Messages(messages) => !messages.is_known() && self.format != Format::EventMessages,
+            Framing::Undecided | Framing::Sse(_) | Framing::Lines | Framing::Json => false,
+        };
+        let quality = match (self.failure, doubt) {
+            (Some(failure), _) => failure,
+            (None, _) if is_foreign => UsageQuality::Unsupported,
+            (None, Some(flaw @ (UsageQuality::Overflow | UsageQuality::Malformed))) => flaw,
+            (None, _) if is_broken && (tokens.is_unknown() || response.is_half()) => UsageQuality::Malformed,
+            (None, _) if matches!(self.framing, Framing::Undecided) => UsageQuality::Missing,
+            (None, _) if !is_whole || response.is_half() => UsageQuality::Partial,
+            (None, Some(doubt)) => doubt,
+            (None, None) if tokens.is_unknown() => UsageQuality::Missing,
+            (None, None) => UsageQuality::Complete,
         };
         Facts {
             model: String::from_utf8_lossy(response.model()),
@@ -222,6 +358,13 @@ impl Documents {
                 self.end();
             }
         }
+    }
+
+    /// What has been read of the document is not what was sent.
+    fn spoil(&mut self) {
+        self.is_malformed = true;
+        self.scanner.reset();
+        self.response.spoil();
     }
 
     /// The document has to be at its end here.

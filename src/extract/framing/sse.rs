@@ -1,6 +1,6 @@
 //! Server-sent events, by the grammar of <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 //!
-//! Most events of a stream carry nothing but text. A look for a few needles decides which ones are worth reading;
+//! Most events of a stream carry nothing but text. Where the endpoint is known, a look for a few needles decides which ones are worth reading;
 //! the others are never taken apart. What is held is the event that has not ended yet, up to [`MAX_HELD`] bytes; a
 //! larger one is read as it passes.
 
@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use memchr::{memchr2, memmem::Finder, memrchr2};
 
-use crate::extract::Documents;
+use crate::extract::{Dialect, Documents};
 
 /// Bytes of an unfinished event that are kept until it is whole.
 const MAX_HELD: usize = 64 << 10;
@@ -29,6 +29,8 @@ pub(in crate::extract) struct Sse {
     /// The beginning of an event, while `Mode::Holding`.
     held: Vec<u8>,
     lines: Lines,
+    /// The needles tell which events are worth reading. Where nobody knows what to expect, all are.
+    has_needles: bool,
     /// Events read in the hope of a model.
     looked: u8,
     /// The last event with data was `[DONE]`.
@@ -46,8 +48,24 @@ enum Mode {
 }
 
 impl Sse {
-    pub(in crate::extract) fn new() -> Self {
-        Self { mode: Mode::Between, held: Vec::new(), lines: Lines::new(), looked: 0, is_done: false }
+    pub(in crate::extract) fn new(hint: Option<Dialect>) -> Self {
+        Self {
+            mode: Mode::Between,
+            held: Vec::new(),
+            lines: Lines::new(),
+            has_needles: hint.is_some_and(Dialect::has_needle),
+            looked: 0,
+            is_done: false,
+        }
+    }
+
+    /// Every event is worth a look at the moment.
+    fn reads_all(&self, documents: &Documents) -> bool {
+        !self.has_needles || documents.is_near_end() || self.wants_model(documents)
+    }
+
+    fn wants_model(&self, documents: &Documents) -> bool {
+        !documents.has_model() && self.looked < MODEL_EVENTS
     }
 
     /// The stream has said that it is at its end.
@@ -90,10 +108,9 @@ impl Sse {
             if input.is_empty() {
                 return;
             }
-            let wants_model = !documents.has_model() && self.looked < MODEL_EVENTS;
-            if wants_model || documents.is_near_end() {
+            if self.reads_all(documents) {
                 let Some(end) = event_end(input) else { return self.hold(input, documents) };
-                self.looked = self.looked.saturating_add(u8::from(wants_model));
+                self.looked += u8::from(self.wants_model(documents));
                 self.read(&input[..end], documents);
                 needles.advance(end);
                 input = &input[end..];
@@ -174,9 +191,8 @@ impl Sse {
     /// Reads the event that is held, if it may be worth it.
     fn read_held(&mut self, documents: &mut Documents) {
         let held = std::mem::take(&mut self.held);
-        let wants_model = !documents.has_model() && self.looked < MODEL_EVENTS;
-        if wants_model || documents.is_near_end() || Needles::new().find(&held).is_some() {
-            self.looked = self.looked.saturating_add(u8::from(wants_model));
+        if self.reads_all(documents) || Needles::new().find(&held).is_some() {
+            self.looked += u8::from(self.wants_model(documents));
             self.read(&held, documents);
         } else {
             self.note_end(&held);

@@ -1,0 +1,254 @@
+//! Events as columns: what a query wants of many events lies side by side, and each takes the bytes it needs.
+
+use std::{ops::Range, time::Duration};
+
+use super::sums::{Sums, insert};
+use crate::UsageEvent;
+
+/// An event as the columns keep it.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Milliseconds since 1970 UTC.
+    pub(super) at: i64,
+    pub(super) model: u16,
+    pub(super) sums: Sums,
+    flags: u16,
+    values: [Option<u64>; VALUES],
+}
+
+/// What a row may have a number for.
+#[derive(Clone, Copy)]
+enum Value {
+    Key,
+    Source,
+    Status,
+    Input,
+    Output,
+    /// Unless the flag `TOTAL_IS_SUM` says it.
+    Total,
+    CacheRead,
+    CacheWrite,
+    CacheWrite1h,
+    Reasoning,
+    /// In whole milliseconds.
+    Duration,
+    /// In whole milliseconds.
+    FirstByte,
+}
+
+const VALUES: usize = Value::FirstByte as usize + 1;
+
+// The low bits of a row's flags.
+const ERROR: u16 = 1;
+const ABORTED: u16 = 1 << 1;
+const UNKNOWN: u16 = 1 << 2;
+/// The total is there, and is input plus output: it takes no column then.
+const TOTAL_IS_SUM: u16 = 1 << 3;
+// Above them, each 0 for "not known": two bits for `stream`, four each for `end` and `usage`.
+const STREAM: u32 = 4;
+const END: u32 = 6;
+const USAGE: u32 = 10;
+
+impl Row {
+    /// The event, with the numbers that the dictionaries have for what it repeats.
+    pub(super) fn new(event: &UsageEvent, model: u16, key: Option<u32>, source: u32) -> Self {
+        let sums = Sums::of(event);
+        let tokens = &event.tokens;
+        let total_is_sum = match (tokens.input, tokens.output, tokens.total) {
+            (Some(input), Some(output), Some(total)) => input.checked_add(output) == Some(total),
+            _ => false,
+        };
+
+        let mut flags = event.stream.map_or(0, |stream| 1 + u16::from(stream)) << STREAM
+            | event.end.map_or(0, |end| 1 + end as u16) << END
+            | event.usage.map_or(0, |usage| 1 + usage as u16) << USAGE;
+        for (flag, set) in [
+            (ERROR, sums.errors > 0),
+            (ABORTED, sums.aborted > 0),
+            (UNKNOWN, sums.unknown > 0),
+            (TOTAL_IS_SUM, total_is_sum),
+        ] {
+            flags |= if set { flag } else { 0 };
+        }
+
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let mut values = [None; VALUES];
+        for (value, number) in [
+            (Value::Key, key.map(u64::from)),
+            (Value::Source, Some(source.into())),
+            (Value::Status, Some(event.status.into())),
+            (Value::Input, tokens.input),
+            (Value::Output, tokens.output),
+            (Value::Total, tokens.total.filter(|_| !total_is_sum)),
+            (Value::CacheRead, tokens.cache_read),
+            (Value::CacheWrite, tokens.cache_write),
+            (Value::CacheWrite1h, tokens.cache_write_1h),
+            (Value::Reasoning, tokens.reasoning),
+            (Value::Duration, event.duration.map(millis)),
+            (Value::FirstByte, event.time_to_first_byte.map(millis)),
+        ] {
+            values[value as usize] = number;
+        }
+        Self { at: event.timestamp.unix_millis(), model, sums, flags, values }
+    }
+}
+
+/// Rows sorted by time, in the order of their coming where that is equal.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Columns {
+    /// Milliseconds since the hour began.
+    at: Vec<u32>,
+    model: Vec<u16>,
+    flags: Vec<u16>,
+    values: [Column; VALUES],
+}
+
+impl Columns {
+    pub(super) fn len(&self) -> usize {
+        self.at.len()
+    }
+
+    pub(super) fn at(&self) -> &[u32] {
+        &self.at
+    }
+
+    pub(super) fn model(&self) -> &[u16] {
+        &self.model
+    }
+
+    pub(super) fn insert(&mut self, at: u32, row: &Row) {
+        let len = self.len();
+        let to = match self.at.last() {
+            Some(&last) if at < last => self.at.partition_point(|&earlier| earlier <= at),
+            _ => len,
+        };
+        insert(&mut self.at, to, at);
+        insert(&mut self.model, to, row.model);
+        insert(&mut self.flags, to, row.flags);
+        for (column, value) in self.values.iter_mut().zip(row.values) {
+            column.insert(to, len, value);
+        }
+    }
+
+    /// Takes out the rows from `row` on.
+    pub(super) fn split_off(&mut self, row: usize) -> Self {
+        Self {
+            at: self.at.split_off(row),
+            model: self.model.split_off(row),
+            flags: self.flags.split_off(row),
+            values: self.values.each_mut().map(|column| column.split_off(row)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn sums(&self, row: usize) -> Sums {
+        let value = |value: Value| self.values[value as usize].get(row).unwrap_or(0);
+        let flag = |flag: u16| u64::from(self.flags[row] & flag != 0);
+        let (input, output) = (value(Value::Input), value(Value::Output));
+        Sums {
+            requests: 1,
+            errors: flag(ERROR),
+            aborted: flag(ABORTED),
+            unknown: flag(UNKNOWN),
+            input,
+            output,
+            total: if flag(TOTAL_IS_SUM) > 0 { input + output } else { value(Value::Total) },
+            cache_read: value(Value::CacheRead),
+            cache_write: value(Value::CacheWrite),
+            reasoning: value(Value::Reasoning),
+        }
+    }
+
+    /// The rows from `from` up to and without `to`, in milliseconds since the hour began.
+    pub(super) fn between(&self, from: u32, to: u32) -> Range<usize> {
+        self.at.partition_point(|&at| at < from)..self.at.partition_point(|&at| at < to)
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.at.capacity() * size_of::<u32>()
+            + (self.model.capacity() + self.flags.capacity()) * size_of::<u16>()
+            + self.values.iter().map(Column::heap_bytes).sum::<usize>()
+    }
+}
+
+/// A number or none for each row, as wide as the largest needs: most runs have counts that fit two bytes, and every
+/// count that an event can hold fits somewhere.
+#[derive(Clone, Debug, Default)]
+enum Column {
+    /// No row has a value, however many rows there are.
+    #[default]
+    Absent,
+    /// `u16::MAX` is none.
+    Short(Vec<u16>),
+    /// `u32::MAX` is none.
+    Long(Vec<u32>),
+    Any(Vec<Option<u64>>),
+}
+
+impl Column {
+    /// Puts `value` in front of row `to` of `len` rows.
+    #[inline]
+    fn insert(&mut self, to: usize, len: usize, value: Option<u64>) {
+        self.make_room(len, value);
+        match self {
+            Self::Absent => {}
+            Self::Short(column) => insert(column, to, value.map_or(u16::MAX, |value| value as u16)),
+            Self::Long(column) => insert(column, to, value.map_or(u32::MAX, |value| value as u32)),
+            Self::Any(column) => insert(column, to, value),
+        }
+    }
+
+    /// Widens the column until `value` fits.
+    #[inline]
+    fn make_room(&mut self, len: usize, value: Option<u64>) {
+        let widest = match self {
+            Self::Absent => None,
+            Self::Short(_) => Some(u64::from(u16::MAX) - 1),
+            Self::Long(_) => Some(u64::from(u32::MAX) - 1),
+            Self::Any(_) => Some(u64::MAX),
+        };
+        if value > widest {
+            self.widen(len, value);
+        }
+    }
+
+    #[cold]
+    fn widen(&mut self, len: usize, value: Option<u64>) {
+        let rows = (0..len).map(|row| self.get(row));
+        *self = match value {
+            Some(value) if value >= u64::from(u32::MAX) => Self::Any(rows.collect()),
+            Some(value) if value >= u64::from(u16::MAX) => {
+                Self::Long(rows.map(|value| value.map_or(u32::MAX, |value| value as u32)).collect())
+            }
+            _ => Self::Short(vec![u16::MAX; len]),
+        };
+    }
+
+    fn split_off(&mut self, row: usize) -> Self {
+        match self {
+            Self::Absent => Self::Absent,
+            Self::Short(column) => Self::Short(column.split_off(row)),
+            Self::Long(column) => Self::Long(column.split_off(row)),
+            Self::Any(column) => Self::Any(column.split_off(row)),
+        }
+    }
+
+    #[inline]
+    fn get(&self, row: usize) -> Option<u64> {
+        match self {
+            Self::Absent => None,
+            Self::Short(column) => Some(column[row]).filter(|&value| value != u16::MAX).map(u64::from),
+            Self::Long(column) => Some(column[row]).filter(|&value| value != u32::MAX).map(u64::from),
+            Self::Any(column) => column[row],
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Absent => 0,
+            Self::Short(column) => column.capacity() * size_of::<u16>(),
+            Self::Long(column) => column.capacity() * size_of::<u32>(),
+            Self::Any(column) => column.capacity() * size_of::<Option<u64>>(),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What clients and files may send, and what it may cost.
+
+use std::borrow::Cow;
+
+use super::{ALL, Traffic, ask, ask_all, at, event, indexed, naive};
+use crate::{
+    Timestamp, UsageEvent,
+    index::{Answer, Index, Query, Sums, names::MAX_MODELS},
+};
+
+/// F43
+#[test]
+fn models_over_the_cap_count_under_other() {
+    let time = at("2026-01-02T03:04:05Z");
+    let mut index = Index::default();
+    for i in 0..MAX_MODELS + 100 {
+        let mut event = event(time, "", 1, 2);
+        event.model = Cow::Owned(format!("model-{i}"));
+        index.insert(&event);
+    }
+    index.insert(&event(time, "model-7", 1, 2));
+    let snapshot = index.snapshot();
+    let answer = snapshot.query(&ALL);
+    assert_eq!(answer.totals.requests, MAX_MODELS as u64 + 101);
+    assert_eq!(snapshot.models(), MAX_MODELS + 1);
+    assert_eq!(answer.by_model.len(), MAX_MODELS + 1);
+    for (model, requests) in [("__other__", 100), ("model-7", 2), ("model-9999", 1), ("model-10000", 0)] {
+        let answer = snapshot.query(&Query { model: Some(model), ..ALL });
+        assert_eq!(answer.totals.requests, requests, "{model}");
+    }
+}
+
+/// F43
+#[test]
+fn a_name_that_is_too_long_counts_under_other_and_takes_no_place() {
+    let time = at("2026-01-02T03:04:05Z");
+    let (long, longest) = ("m".repeat(257), "m".repeat(256));
+    let events =
+        [long.clone(), long, longest.clone(), "__other__".into()].map(|model| UsageEvent::new(time, model));
+    let snapshot = indexed(&events);
+    let requests = |model| snapshot.query(&Query { model: Some(model), ..ALL }).totals.requests;
+    assert_eq!((requests("__other__"), requests(&longest), snapshot.models()), (3, 1, 2));
+}
+
+/// F46
+#[test]
+fn sums_stay_at_the_largest_number_and_spoil_no_other_range() {
+    let huge = |time| {
+        let mut event = event(at(time), "m", 0, 0);
+        event.tokens.input = Some(u64::MAX);
+        event.tokens.output = Some(u64::MAX - 1);
+        event.tokens.total = Some(u64::MAX);
+        event
+    };
+    let mut events = vec![event(at("2026-01-01T12:00:00Z"), "m", 1, 2)];
+    events.extend([huge("2026-01-02T12:00:00Z"), huge("2026-01-02T12:00:01Z"), huge("2026-01-03T12:00:00Z")]);
+    events.push(event(at("2026-01-04T12:00:00Z"), "m", 3, 4));
+    events.push(event(at("2026-01-05T12:00:00Z"), "m", 5, 6));
+    let snapshot = indexed(&events);
+
+    let total = ask_all(&snapshot).totals;
+    assert_eq!((total.requests, total.input, total.total), (6, u64::MAX, u64::MAX));
+    // Through prefix sums that have passed the largest number.
+    for (from, to, input, output) in [
+        ("2026-01-01T00:00:00Z", "2026-01-01T23:59:59.999Z", 1, 2),
+        ("2026-01-03T00:00:00Z", "2026-01-03T23:59:59.999Z", u64::MAX, u64::MAX - 1),
+        ("2026-01-04T00:00:00Z", "2026-01-04T23:59:59.999Z", 3, 4),
+        ("2026-01-04T00:00:00Z", "2026-01-06T00:00:00Z", 8, 10),
+    ] {
+        let answer = ask(&snapshot, from, to);
+        assert_eq!((answer.totals.input, answer.totals.output), (input, output), "{from}");
+    }
+}
+
+#[test]
+fn the_first_and_the_last_moment_that_can_be_written_are_times_like_others() {
+    let events =
+        [Timestamp::MIN, Timestamp::from_unix_millis(-1), Timestamp::from_unix_millis(0), Timestamp::MAX]
+            .map(|time| event(time, "m", 1, 2));
+    let snapshot = indexed(&events);
+    assert_eq!(snapshot.span(), Some((Timestamp::MIN, Timestamp::MAX)));
+    assert_eq!(ask_all(&snapshot).totals.requests, 4);
+    for from in &events {
+        for to in &events {
+            let query = Query { from: from.timestamp, to: to.timestamp, model: None };
+            assert_eq!(snapshot.query(&query), naive::query(&events, &query));
+        }
+    }
+    let none =
+        Query { from: Timestamp::from_unix_millis(1), to: Timestamp::from_unix_millis(9), model: None };
+    assert_eq!(snapshot.query(&none), Answer::default());
+}
+
+/// More events in a quarter of an hour than one run holds, in the orders that runs divide by.
+#[test]
+fn a_quarter_of_an_hour_holds_any_number_of_events_in_any_order() {
+    let start = at("2026-01-02T03:10:00Z").unix_millis();
+    const EVENTS: i64 = 7_000;
+    let orders: [(&str, fn(i64) -> i64); 5] = [
+        ("rising", |i| i),
+        ("falling", |i| EVENTS - i),
+        ("scattered", |i| i * 7_919 % EVENTS),
+        ("all at once", |_| 77),
+        ("two sources", |i| i / 2 + i % 2 * 5_000),
+    ];
+    for (name, order) in orders {
+        let events = (0..EVENTS)
+            .map(|i| {
+                event(
+                    Timestamp::from_unix_millis(start + order(i) * 60),
+                    ["m", "n"][i as usize % 2],
+                    1,
+                    i as u64,
+                )
+            })
+            .collect::<Vec<_>>();
+        let snapshot = indexed(&events);
+        for (from, to) in
+            [(0, 1), (0, 100_000), (4_620, 4_620), (4_621, 299_999), (0, 300_000), (300_000, 900_000)]
+        {
+            let query = Query {
+                from: Timestamp::from_unix_millis(start + from),
+                to: Timestamp::from_unix_millis(start + to),
+                model: None,
+            };
+            let mut answer = snapshot.query(&query);
+            answer.by_model.sort_by(|(a, _), (b, _)| a.cmp(b));
+            assert_eq!(answer, naive::query(&events, &query), "{name}, {from} to {to}");
+        }
+    }
+}
+
+/// F25
+#[test]
+fn an_event_with_all_that_can_be_known_takes_forty_bytes_in_the_columns() {
+    let events = 100_000;
+    let mut index = Index::default();
+    Traffic::new(events, events / 1_157 / 96 + 1).for_each(|event| index.insert(&event));
+    let columns = index
+        .days
+        .iter()
+        .flat_map(|day| &day.hours)
+        .flat_map(|hour| &hour.runs)
+        .map(|run| run.columns.heap_bytes())
+        .sum::<usize>();
+    assert!(columns as u64 <= 40 * events, "{} bytes an event", columns as f64 / events as f64);
+    assert!(index.snapshot().heap_bytes() > columns);
+}

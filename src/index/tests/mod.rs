@@ -1,0 +1,119 @@
+//! The index against a plain scan, by what a caller relies on.
+
+mod answers;
+mod bounds;
+mod naive;
+mod properties;
+mod snapshots;
+mod speed;
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use super::{Answer, Index, Query, Snapshot};
+use crate::{Ending, KeyHash, Timestamp, UsageEvent, UsageQuality};
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// An event with `input` and `output` counted, and their sum.
+fn event(timestamp: Timestamp, model: &'static str, input: u64, output: u64) -> UsageEvent {
+    let mut event = UsageEvent::new(timestamp, model);
+    event.tokens.input = Some(input);
+    event.tokens.output = Some(output);
+    event.tokens.total = Some(input + output);
+    event
+}
+
+fn indexed<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> Arc<Snapshot> {
+    let mut index = Index::default();
+    events.into_iter().for_each(|event| index.insert(event));
+    index.snapshot()
+}
+
+/// By name, so that answers of indexes that met the models in another order compare.
+fn sorted(mut answer: Answer) -> Answer {
+    answer.by_model.sort_by(|(a, _), (b, _)| a.cmp(b));
+    answer
+}
+
+fn ask(snapshot: &Snapshot, from: &str, to: &str) -> Answer {
+    sorted(snapshot.query(&Query { from: at(from), to: at(to), model: None }))
+}
+
+fn ask_all(snapshot: &Snapshot) -> Answer {
+    sorted(snapshot.query(&ALL))
+}
+
+const ALL: Query<'_> = Query { from: Timestamp::MIN, to: Timestamp::MAX, model: None };
+
+/// Events as a busy proxy records them today: 50 models, 1,000 keys, every count known, rising but for some seconds.
+struct Traffic {
+    random: u64,
+    events: u64,
+    /// Milliseconds from the first to the last.
+    span: u64,
+    next: u64,
+}
+
+impl Traffic {
+    fn new(events: u64, days: u64) -> Self {
+        Self { random: 0, events, span: days * 86_400_000, next: 0 }
+    }
+
+    /// SplitMix64: fast, and the same on each machine.
+    fn random(&mut self, below: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % below
+    }
+}
+
+static MODELS: LazyLock<Vec<String>> =
+    LazyLock::new(|| (0..50).map(|i| format!("model-{i}-2026-01-01")).collect());
+static KEYS: LazyLock<Vec<KeyHash>> =
+    LazyLock::new(|| (0..1_000_u32).map(|i| KeyHash::of(&i.to_le_bytes())).collect());
+const SOURCES: [(&str, &str, &str); 4] = [
+    ("openai", "chat", "POST /v1/chat/completions"),
+    ("openai", "embeddings", "POST /v1/embeddings"),
+    ("anthropic", "chat", "POST /v1/messages"),
+    ("gcp.gemini", "generate_content", "POST /v1beta/models/{model}:streamGenerateContent"),
+];
+
+impl Iterator for Traffic {
+    type Item = UsageEvent;
+
+    fn next(&mut self) -> Option<UsageEvent> {
+        if self.next == self.events {
+            return None;
+        }
+        let start = at("2026-01-01T00:00:00Z").unix_millis();
+        let time = self.next * self.span / self.events + self.random(5_000);
+        self.next += 1;
+
+        let model = MODELS[self.random(50) as usize].as_str();
+        let (input, output) = (self.random(200_000), self.random(8_000));
+        let mut event = event(Timestamp::from_unix_millis(start + time as i64), model, input, output);
+        event.tokens.cache_read = Some(input / 2);
+        event.tokens.cache_write = Some(self.random(20_000));
+        event.tokens.reasoning = Some(output / 3);
+        event.key = Some(KEYS[self.random(1_000) as usize]);
+        let (provider, operation, endpoint) = SOURCES[self.random(4) as usize];
+        event.provider = Some(Cow::Borrowed(provider));
+        event.operation = Some(Cow::Borrowed(operation));
+        event.endpoint = Some(Cow::Borrowed(endpoint));
+        event.stream = Some(self.random(2) == 0);
+        event.status = if self.random(50) == 0 { 429 } else { 200 };
+        event.usage = Some(UsageQuality::Complete);
+        event.end = Some(Ending::Complete);
+        event.duration = Some(Duration::from_millis(self.random(90_000)));
+        event.time_to_first_byte = Some(Duration::from_millis(self.random(5_000)));
+        Some(event)
+    }
+}

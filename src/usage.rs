@@ -78,7 +78,7 @@ impl Usage {
 
     /// A layer that records into this.
     pub fn layer(&self) -> UsageLayer {
-        unimplemented!()
+        UsageLayer::new(self.inner.recorder.clone())
     }
 
     /// A service that answers the management routes from this.

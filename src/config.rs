@@ -121,16 +121,17 @@ impl Default for RemoteManagement {
 pub struct UsageStatistics {
     /// The usage file; unset: `usage.json` in `auth-dir`.
     pub file: Option<PathBuf>,
-    /// Events that wait before they are written.
+    /// Events that wait before they are written; at least 1.
     pub flush_events: usize,
-    /// How long an event waits at most before it is written.
+    /// How long an event waits at most before it is written; more than 0.
     #[serde(rename = "flush-seconds", deserialize_with = "seconds")]
     pub flush_interval: Duration,
-    /// Events that the queue to the writer holds; one more is dropped and counted.
+    /// Events that the queue to the writer holds, at least `flush_events`; one more is dropped and counted.
     pub queue_capacity: usize,
     /// Bytes of lines kept in memory while the file cannot be written; events beyond that are dropped and counted.
     pub backlog_bytes: usize,
-    /// How long the drop of the last handle waits for what is queued to be written.
+    /// How long the drop of the last handle waits for what is queued to be written, and how long a writer that ends
+    /// goes on trying to write to a file that cannot be written.
     #[serde(rename = "drop-deadline-seconds", deserialize_with = "seconds")]
     pub drop_deadline: Duration,
 }

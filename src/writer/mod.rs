@@ -1,26 +1,176 @@
 //! The thread that writes: takes events from the queue, appends them to the file and feeds the index.
+//!
+//! Two threads, in fact. The *writer* takes events, feeds the index, makes lines and answers; it never touches the
+//! file. The *file's thread* does nothing but append and sync what it is given, one batch at a time. So a disk that
+//! hangs holds up neither queries nor the emptying of the queue.
+//!
+//! An event that is taken from the queue is either *accepted*: it is in the index and its line waits for the file;
+//! or it is *shed*: in neither, and counted as dropped. So an answer from the index and the counts agree. Events are
+//! shed only when as many bytes of lines wait as the settings allow *and* the file cannot be written: the last try
+//! failed, or has been hanging for a second. With a file that is merely slow, the writer waits and the queue fills.
+//!
+//! # The end, step by step, and what each step prevents
+//!
+//! It begins with a call of `close`, or with the last recorder.
+//!
+//! 1. The queue is closed. From here on a push drops and counts its event. *Before the last look into the queue, or
+//!    an event could get in after it and would be neither written nor counted.*
+//! 2. The queue is emptied until every push from before the closing is settled. *A push may have been let in and not
+//!    have arrived yet; see the queue.*
+//! 3. The last snapshot is published, as the last. *Before the rest is written, or queries would wait for a disk
+//!    that hangs; after the queue is empty, or they would miss events for ever.*
+//! 4. What waits is written and synced. If that fails it is tried again until the deadline, then given up.
+//! 5. The file's thread ends, which closes the file and lets go of the lock. *Before anybody is answered, or
+//!    whoever opens the file again after `close` would find it locked.*
+//! 6. The end is marked, which makes whatever is not in the file dropped. *Before anybody is answered, or
+//!    the counts read after `close` could still change.*
+//! 7. All who wait for a flush or a close are answered, with the same result.
+//! 8. The commands' receiver goes, with all commands in it, whose askers find their reply gone. *After 6, so that
+//!    they can tell an end from a crash.*
+//!
+//! A panic on the way unwinds through steps 5, 6 and 8 in the same order, by the order of the worker's fields.
 
-use std::sync::Arc;
+mod file;
+mod worker;
 
-use crate::{Error, index::Snapshot};
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    Error, UsageEvent,
+    config::UsageStatistics,
+    index::{Index, Snapshot},
+    queue::{Events, Tally},
+    store::{Appender, Disk, History},
+};
 
 /// How the writer is spoken to. Cheap to clone; does not keep the writer alive.
-#[derive(Clone, Debug)]
-pub(crate) struct WriterHandle {}
+#[derive(Clone)]
+pub(crate) struct WriterHandle {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
 
 impl WriterHandle {
+    /// Starts the writer with `index`, which holds `history`. It ends on `close`, or after the last recorder.
+    ///
+    /// `path` is for messages.
+    pub(crate) fn spawn<T, D>(
+        events: Events<T>,
+        mut index: Index,
+        appender: Appender<D>,
+        history: History,
+        path: PathBuf,
+        settings: &UsageStatistics,
+    ) -> io::Result<Self>
+    where
+        T: Into<UsageEvent> + Send + 'static,
+        D: Disk + 'static,
+    {
+        let (sender, commands) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            tally: Arc::clone(events.tally()),
+            bytes: AtomicU64::new(appender.bytes()),
+            history,
+            accepted: AtomicU64::new(0),
+            persisted: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            error: Mutex::default(),
+            published: Mutex::new(Published { snapshot: index.snapshot(), settled: 0, is_last: false }),
+            end: AtomicU8::new(RUNNING),
+        });
+        let handle = Self { commands: sender, shared: Arc::clone(&shared) };
+        let file = file::Link::spawn(appender, Arc::clone(&shared))?;
+        let worker = worker::Worker::new(file, events, commands, index, path, settings, shared);
+        thread::Builder::new().name("llm-usage-writer".into()).spawn(move || worker.run())?;
+        Ok(handle)
+    }
+
     /// Everything recorded before this call, flushed or not. After `close`, the last state there was.
+    ///
+    /// Asks the writer only if something was recorded since it was last asked.
     pub(crate) async fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::default()
+        if let Some(snapshot) = self.shared.published().complete(&self.shared.tally) {
+            return snapshot;
+        }
+        match self.ask(Command::Snapshot).await {
+            Ok(snapshot) => snapshot,
+            Err(_) => Arc::clone(&self.shared.published().snapshot),
+        }
     }
 
     /// Writes what is queued, and answers when it is on disk.
     pub(crate) async fn flush(&self) -> Result<(), Error> {
-        Ok(())
+        self.ask(Command::Flush).await.unwrap_or_else(|_| Err(Error::closed()))
     }
 
+    pub(crate) fn flush_blocking(&self) -> Result<(), Error> {
+        self.ask_blocking(Command::Flush).recv().unwrap_or_else(|_| Err(Error::closed()))
+    }
+
+    /// [`flush_blocking`](Self::flush_blocking) that waits for `limit` at most. If the last recorder is gone, waits
+    /// until the file is closed, too.
+    pub(crate) fn flush_within(&self, limit: Duration) {
+        // Whether it came to its end, failed or ran out of time: nobody is left to be told.
+        let _ = self.ask_blocking(Command::Flush).recv_timeout(limit);
+    }
+
+    /// Writes what is queued and ends the writer; what is pushed from now on is dropped. Closing twice is harmless.
+    pub(crate) async fn close(&self) -> Result<(), Error> {
+        self.ask(Command::Close).await.unwrap_or_else(|_| self.shared.result_of_end())
+    }
+
+    pub(crate) fn close_blocking(&self) -> Result<(), Error> {
+        self.ask_blocking(Command::Close).recv().unwrap_or_else(|_| self.shared.result_of_end())
+    }
+
+    /// A few loads and, for the error's text, a lock that nobody holds for long.
     pub(crate) fn status(&self) -> Status {
-        Status::default()
+        self.shared.status()
+    }
+
+    fn ask<R: Send + 'static>(&self, command: impl FnOnce(Reply<R>) -> Command) -> oneshot::Receiver<R> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(Box::new(|result| {
+            // Whoever asked may have left.
+            let _ = reply.send(result);
+        })));
+        answer
+    }
+
+    /// As `ask`, but to be waited for on any thread, inside a runtime or not.
+    fn ask_blocking<R: Send + 'static>(
+        &self,
+        command: impl FnOnce(Reply<R>) -> Command,
+    ) -> mpsc::Receiver<R> {
+        let (reply, answer) = mpsc::channel();
+        self.send(command(Box::new(move |result| {
+            let _ = reply.send(result);
+        })));
+        answer
+    }
+
+    fn send(&self, command: Command) {
+        // With the writer gone, the command goes, and its reply with it, which is what the asker waits for.
+        let _ = self.commands.send(command);
+        self.shared.tally.ring();
+    }
+}
+
+impl fmt::Debug for WriterHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WriterHandle").field(&self.status()).finish()
     }
 }
 
@@ -44,6 +194,102 @@ pub struct Status {
     pub events: u64,
     /// Lines of the history that could not be read.
     pub bad_lines: u64,
+    /// The numbers of the first 20 of them, counted from 1.
+    pub bad_line_numbers: Vec<u64>,
+    /// The length of the file.
+    pub file_bytes: u64,
     /// Why the file cannot be written at the moment.
     pub error: Option<String>,
 }
+
+enum Command {
+    Snapshot(Reply<Arc<Snapshot>>),
+    Flush(Reply<Result<(), Error>>),
+    Close(Reply<Result<(), Error>>),
+}
+
+/// Answers once. Dropped unused, it tells the asker that there is no answer.
+type Reply<R> = Box<dyn FnOnce(R) + Send>;
+
+/// What the two threads and the handles share.
+struct Shared {
+    tally: Arc<Tally>,
+    history: History,
+    /// Events taken from the queue into the index.
+    accepted: AtomicU64,
+    /// Accepted events whose line is whole in the file.
+    persisted: AtomicU64,
+    /// Events taken from the queue and dropped.
+    shed: AtomicU64,
+    /// The length of the file.
+    bytes: AtomicU64,
+    error: Mutex<Option<String>>,
+    published: Mutex<Published>,
+    /// One of the three below.
+    end: AtomicU8,
+}
+
+const RUNNING: u8 = 0;
+const CLOSED: u8 = 1;
+const CRASHED: u8 = 2;
+
+impl Shared {
+    fn status(&self) -> Status {
+        // Counts of what became of events come before the count of events, for the reason given in the queue; and
+        // the end before them all, since at the end they do not change any more.
+        let is_over = self.end.load(Ordering::Acquire) != RUNNING;
+        let persisted = self.persisted.load(Ordering::Acquire);
+        let dropped = self.shed.load(Ordering::Acquire) + self.tally.refused();
+        let observed = self.tally.observed();
+        let open = observed - persisted - dropped;
+        Status {
+            recording: self.tally.is_on(),
+            observed,
+            persisted,
+            queued: if is_over { 0 } else { open },
+            // After the end nothing is on its way any more: what is not in the file by now is lost.
+            dropped: if is_over { dropped + open } else { dropped },
+            events: self.history.events + self.accepted.load(Ordering::Relaxed),
+            bad_lines: self.history.bad_lines,
+            bad_line_numbers: self.history.first_bad_lines.clone(),
+            file_bytes: self.bytes.load(Ordering::Relaxed),
+            error: unpoisoned(&self.error).clone(),
+        }
+    }
+
+    fn published(&self) -> MutexGuard<'_, Published> {
+        unpoisoned(&self.published)
+    }
+
+    /// What `close` answers when there was nobody to close.
+    fn result_of_end(&self) -> Result<(), Error> {
+        match self.end.load(Ordering::Acquire) {
+            CLOSED => Ok(()),
+            _ => Err(Error::closed()),
+        }
+    }
+}
+
+/// The snapshot that was made last. Its lock is held for no longer than it takes to clone an `Arc`.
+struct Published {
+    snapshot: Arc<Snapshot>,
+    /// Pushes that were settled when it was made.
+    settled: u64,
+    /// There will not be another one.
+    is_last: bool,
+}
+
+impl Published {
+    /// The snapshot, unless something was pushed that it does not hold.
+    fn complete(&self, tally: &Tally) -> Option<Arc<Snapshot>> {
+        (self.is_last || self.settled == tally.observed()).then(|| Arc::clone(&self.snapshot))
+    }
+}
+
+/// Nothing that is locked here is ever left half changed.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! The thread that appends to the file, and the writer's link to it.
+
+use std::{
+    io, mem,
+    sync::{Arc, atomic::Ordering, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::Shared;
+use crate::store::{Appender, Disk};
+
+/// Whole lines on their way to the file; after a write that fell short, the rest of them.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) bytes: Vec<u8>,
+    /// Line ends in `bytes`.
+    pub(super) lines: usize,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// What is not in the file. Empty if all is, and then good for the next batch.
+    pub(super) rest: Batch,
+    /// The number given with the batch.
+    pub(super) upto: u64,
+    pub(super) result: Result<(), Failure>,
+}
+
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// In the words of [`Error`](crate::Error): "cannot …".
+    pub(super) action: &'static str,
+    pub(super) source: io::Error,
+}
+
+/// The writer's link to the file's thread, which takes one batch at a time. Its end is the end of the thread.
+pub(super) struct Link {
+    batches: Option<mpsc::Sender<(Batch, u64)>>,
+    outcomes: mpsc::Receiver<Outcome>,
+    thread: Option<JoinHandle<()>>,
+    /// Bytes in the batch that the thread has at the moment.
+    in_flight: Option<usize>,
+}
+
+const LIVES: &str = "the file's thread lives as long as its link";
+
+impl Link {
+    pub(super) fn spawn<D: Disk + 'static>(
+        mut appender: Appender<D>,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
+        let (batches, given) = mpsc::channel();
+        let (done, outcomes) = mpsc::channel();
+        let run = move || {
+            for (batch, upto) in given {
+                if done.send(append(&mut appender, &shared, batch, upto)).is_err() {
+                    break;
+                }
+                shared.tally.ring();
+            }
+        };
+        let thread = thread::Builder::new().name("llm-usage-file".into()).spawn(run)?;
+        Ok(Self { batches: Some(batches), outcomes, thread: Some(thread), in_flight: None })
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    pub(super) fn bytes_in_flight(&self) -> usize {
+        self.in_flight.unwrap_or(0)
+    }
+
+    /// Gives `batch` to the thread, which must not be busy. `upto` comes back with the outcome.
+    ///
+    /// An empty batch is a sync, and nothing else.
+    pub(super) fn submit(&mut self, batch: Batch, upto: u64) {
+        debug_assert!(!self.is_busy());
+        self.in_flight = Some(batch.bytes.len());
+        if let Some(batches) = &self.batches {
+            batches.send((batch, upto)).expect(LIVES);
+        }
+    }
+
+    /// What became of the batch that was submitted, once that is known.
+    pub(super) fn outcome(&mut self) -> Option<Outcome> {
+        match self.outcomes.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(mpsc::TryRecvError::Empty) => return None,
+            Err(mpsc::TryRecvError::Disconnected) => panic!("{LIVES}"),
+        }
+        .inspect(|_| self.in_flight = None)
+    }
+
+    /// As [`outcome`](Self::outcome), waiting for `limit` at most.
+    pub(super) fn outcome_within(&mut self, limit: Duration) -> Option<Outcome> {
+        match self.outcomes.recv_timeout(limit) {
+            Ok(outcome) => Some(outcome),
+            Err(mpsc::RecvTimeoutError::Timeout) => return None,
+            Err(mpsc::RecvTimeoutError::Disconnected) => panic!("{LIVES}"),
+        }
+        .inspect(|_| self.in_flight = None)
+    }
+}
+
+/// Waits for the thread, so that the file is closed and its lock gone when the link is.
+impl Drop for Link {
+    fn drop(&mut self) {
+        drop(self.batches.take());
+        if let Some(thread) = self.thread.take() {
+            // Its panic has become the writer's already, or comes when nothing is left to do.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn append<D: Disk>(appender: &mut Appender<D>, shared: &Shared, mut batch: Batch, upto: u64) -> Outcome {
+    let (written, result) = appender.append(&batch.bytes);
+    let lines = memchr::memchr_iter(b'\n', &batch.bytes[..written]).count();
+    // Counted here and not by the writer, so that it is right even if the writer has crashed.
+    shared.persisted.fetch_add(lines as u64, Ordering::Release);
+    shared.bytes.store(appender.bytes(), Ordering::Relaxed);
+    let rest = if written == batch.bytes.len() {
+        batch.bytes.clear();
+        Batch { bytes: mem::take(&mut batch.bytes), lines: 0 }
+    } else {
+        Batch { bytes: batch.bytes.split_off(written), lines: batch.lines - lines }
+    };
+    let result = match result {
+        Ok(()) => appender.sync().map_err(|source| Failure { action: "sync the usage file", source }),
+        Err(source) => Err(Failure { action: "write to the usage file", source }),
+    };
+    Outcome { rest, upto, result }
+}

@@ -1,0 +1,568 @@
+use std::{collections::HashSet, error::Error as _, iter, thread};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    Timestamp,
+    queue::{self, Recorder},
+    store::faulty::Faulty,
+};
+
+/// A writer to a file in memory. Left alone it writes every 50 events, and gives up at once when it ends.
+struct Setup {
+    recorder: Recorder<UsageEvent>,
+    writer: WriterHandle,
+    disk: Faulty,
+}
+
+fn setup() -> Setup {
+    setup_with(|_| {})
+}
+
+fn setup_with(change: impl FnOnce(&mut UsageStatistics)) -> Setup {
+    let mut settings = UsageStatistics {
+        flush_interval: Duration::from_secs(3600),
+        drop_deadline: Duration::ZERO,
+        ..UsageStatistics::default()
+    };
+    change(&mut settings);
+    let disk = Faulty::default();
+    let (recorder, events) = queue::channel(settings.queue_capacity);
+    let writer = spawn(events, disk.clone(), &settings);
+    Setup { recorder, writer, disk }
+}
+
+fn spawn<T>(events: Events<T>, disk: Faulty, settings: &UsageStatistics) -> WriterHandle
+where
+    T: Into<UsageEvent> + Send + 'static,
+{
+    let appender = Appender::new(disk, 0, false);
+    WriterHandle::spawn(events, Index::default(), appender, History::default(), "u.json".into(), settings)
+        .unwrap()
+}
+
+impl Setup {
+    /// Records an event that can be told by its number.
+    fn record(&self, number: u64) {
+        self.recorder.push(event(number));
+    }
+
+    fn lines(&self) -> Vec<u64> {
+        numbers(&self.disk.text())
+    }
+
+    /// Has the writer go round once, without having it write.
+    fn go_round(&self) {
+        self.writer.ask_blocking(Command::Snapshot).recv().unwrap();
+    }
+
+    fn status(&self) -> Status {
+        let status = self.writer.status();
+        assert_eq!(status.observed, status.persisted + status.queued + status.dropped);
+        status
+    }
+
+    /// Hears of every sync from now on.
+    fn syncs(&self) -> mpsc::Receiver<()> {
+        let (synced, syncs) = mpsc::channel();
+        self.disk.plan(|plan| plan.synced = Some(synced));
+        syncs
+    }
+}
+
+fn event(number: u64) -> UsageEvent {
+    let mut event = UsageEvent::new(Timestamp::from_unix_millis(1_770_000_000_000), "gpt-4o");
+    event.tokens.input = Some(number);
+    event
+}
+
+/// The numbers of the events in a file, every line of which must be whole.
+fn numbers(file: &str) -> Vec<u64> {
+    assert!(file.is_empty() || file.ends_with('\n'));
+    let number = |line| serde_json::from_str::<UsageEvent>(line).unwrap().tokens.input.unwrap();
+    file.lines().map(number).collect()
+}
+
+mod lines {
+    use super::*;
+
+    /// L7
+    #[test]
+    fn are_written_when_enough_of_them_wait_and_not_before() {
+        let setup = setup();
+        let syncs = setup.syncs();
+        (0..49).for_each(|i| setup.record(i));
+        setup.go_round();
+        assert_eq!((setup.lines().len(), setup.status().queued), (0, 49));
+        setup.record(49);
+        syncs.recv().unwrap();
+        assert_eq!(setup.lines(), (0..50).collect::<Vec<_>>());
+        assert_eq!(setup.disk.calls(), 1);
+    }
+
+    /// L7
+    #[test]
+    fn are_written_when_they_have_waited_long_enough() {
+        let setup = setup_with(|settings| settings.flush_interval = Duration::from_millis(1));
+        let syncs = setup.syncs();
+        setup.record(1);
+        syncs.recv().unwrap();
+        setup.record(2);
+        syncs.recv().unwrap();
+        assert_eq!(setup.lines(), [1, 2]);
+    }
+
+    /// L7
+    #[test]
+    fn are_written_on_a_flush_even_if_a_query_has_taken_them_from_the_queue() {
+        let setup = setup();
+        setup.record(1);
+        setup.go_round();
+        setup.record(2);
+        setup.writer.flush_blocking().unwrap();
+        assert_eq!(setup.lines(), [1, 2]);
+        assert_eq!(
+            (setup.status().persisted, setup.status().file_bytes),
+            (2, setup.disk.text().len() as u64)
+        );
+    }
+
+    #[test]
+    fn carry_an_id_of_their_own_unless_they_came_with_one() {
+        let setup = setup();
+        for id in [None, Some(""), Some("given"), None] {
+            let mut event = event(0);
+            event.id = id.map(Into::into);
+            setup.recorder.push(event);
+        }
+        setup.writer.flush_blocking().unwrap();
+        let text = setup.disk.text();
+        let id = |line| serde_json::from_str::<UsageEvent>(line).unwrap().id.unwrap().into_owned();
+        let ids: HashSet<_> = text.lines().map(id).collect();
+        assert_eq!(ids.len(), 4);
+        assert!(ids.contains("given"));
+        assert!(ids.iter().all(|id| id == "given" || id.len() == 32));
+    }
+
+    /// L11
+    #[test]
+    fn name_no_empty_model() {
+        let setup = setup();
+        let mut event = event(0);
+        event.model = "".into();
+        setup.recorder.push(event);
+        setup.writer.flush_blocking().unwrap();
+        assert!(setup.disk.text().contains(r#""model":"unknown""#));
+    }
+
+    #[test]
+    fn that_no_load_would_read_are_not_written() {
+        let setup = setup();
+        let mut long = event(0);
+        long.endpoint = Some("x".repeat(crate::store::MAX_LINE).into());
+        setup.recorder.push(long);
+        setup.record(1);
+        setup.writer.flush_blocking().unwrap();
+        assert_eq!(setup.lines(), [1]);
+        assert_eq!((setup.status().dropped, setup.status().events), (1, 1));
+    }
+}
+
+mod a_snapshot {
+    use super::*;
+
+    /// R9
+    #[tokio::test]
+    async fn holds_all_that_was_recorded_before_flushed_or_not() {
+        let setup = setup();
+        for i in 1..=120 {
+            setup.record(i);
+            setup.writer.snapshot().await;
+            assert_eq!(setup.status().events, i);
+        }
+    }
+
+    /// R10
+    #[tokio::test]
+    async fn is_not_made_anew_while_nothing_is_recorded() {
+        let setup = setup();
+        setup.record(1);
+        let first = setup.writer.snapshot().await;
+        assert!(Arc::ptr_eq(&first, &setup.writer.snapshot().await));
+    }
+
+    /// F34
+    #[tokio::test]
+    async fn does_not_wait_for_a_disk_that_hangs() {
+        let setup = setup_with(|settings| settings.flush_events = 1);
+        let (hanging, hangs) = mpsc::channel();
+        let (release, released) = mpsc::channel();
+        setup.disk.plan(|plan| plan.hang = Some((hanging, released)));
+        setup.record(1);
+        hangs.recv().unwrap();
+        setup.record(2);
+        setup.writer.snapshot().await;
+        assert_eq!(setup.status().events, 2);
+        drop(release);
+        setup.writer.flush().await.unwrap();
+        assert_eq!(setup.lines(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn is_the_last_one_after_the_end() {
+        let setup = setup();
+        setup.record(1);
+        setup.writer.close().await.unwrap();
+        setup.record(2);
+        let last = setup.writer.snapshot().await;
+        assert!(Arc::ptr_eq(&last, &setup.writer.snapshot().await));
+        assert_eq!(setup.status().events, 1);
+    }
+}
+
+mod a_file_that_cannot_be_written {
+    use super::*;
+
+    /// L8, F50
+    #[test]
+    fn fails_a_flush_and_has_its_lines_when_it_recovers() {
+        let setup = setup();
+        setup.disk.plan(|plan| plan.room = Some(300));
+        (0..3).for_each(|i| setup.record(i));
+        let error = setup.writer.flush_blocking().unwrap_err();
+        assert!(error.is_file());
+        let cause = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(cause.kind(), io::ErrorKind::StorageFull);
+        let status = setup.status();
+        assert!(status.error.unwrap().starts_with("cannot write to the usage file u.json: "));
+        assert_eq!((status.persisted, status.dropped, status.file_bytes), (1, 0, 300));
+
+        setup.record(3);
+        setup.disk.plan(|plan| plan.room = None);
+        setup.writer.flush_blocking().unwrap();
+        assert_eq!(setup.lines(), [0, 1, 2, 3]);
+        assert_eq!((setup.status().persisted, setup.status().error), (4, None));
+    }
+
+    #[test]
+    fn is_tried_again_without_being_asked() {
+        let setup = setup_with(|settings| settings.flush_events = 1);
+        let syncs = setup.syncs();
+        setup.disk.plan(|plan| plan.failures = 1);
+        setup.record(1);
+        syncs.recv().unwrap();
+        assert_eq!((setup.lines(), setup.disk.calls()), (vec![1], 2));
+    }
+
+    #[test]
+    fn is_left_alone_between_the_tries() {
+        let setup = setup_with(|settings| settings.flush_events = 1);
+        setup.disk.plan(|plan| plan.error = Some(io::ErrorKind::Other));
+        setup.record(1);
+        setup.writer.flush_blocking().unwrap_err();
+        let tries = setup.disk.calls();
+        let start = std::time::Instant::now();
+        for i in 2..200 {
+            setup.record(i);
+            setup.go_round();
+        }
+        // No try at all, on a machine that does this within the first wait.
+        let waits = start.elapsed().as_millis() / 250;
+        assert!((setup.disk.calls() - tries) as u128 <= waits);
+    }
+
+    /// F25, F50
+    #[test]
+    fn holds_no_more_than_the_backlog_and_the_rest_is_counted_and_in_no_answer() {
+        let setup = setup_with(|settings| settings.backlog_bytes = 1000);
+        setup.disk.plan(|plan| plan.error = Some(io::ErrorKind::StorageFull));
+        setup.record(0);
+        setup.writer.flush_blocking().unwrap_err();
+        (1..20).for_each(|i| setup.record(i));
+        setup.go_round();
+        let kept = setup.status().queued;
+        assert!((2..10).contains(&kept));
+        assert_eq!((setup.status().dropped, setup.status().events), (20 - kept, kept));
+
+        setup.disk.plan(|plan| plan.error = None);
+        setup.writer.flush_blocking().unwrap();
+        setup.record(20);
+        setup.writer.flush_blocking().unwrap();
+        assert_eq!(setup.lines(), (0..kept).chain([20]).collect::<Vec<_>>());
+        assert_eq!((setup.status().dropped, setup.status().events), (20 - kept, kept + 1));
+    }
+
+    #[test]
+    fn is_one_that_hangs_as_well_once_the_backlog_is_full() {
+        let setup = setup_with(|settings| (settings.flush_events, settings.backlog_bytes) = (1, 1000));
+        let (hanging, hangs) = mpsc::channel();
+        let (release, released) = mpsc::channel();
+        setup.disk.plan(|plan| plan.hang = Some((hanging, released)));
+        setup.record(0);
+        hangs.recv().unwrap();
+        (1..20).for_each(|i| setup.record(i));
+        setup.go_round();
+        let kept = setup.status().events;
+        assert_eq!(setup.status().dropped, 20 - kept);
+        drop(release);
+        setup.writer.flush_blocking().unwrap();
+        assert_eq!(setup.lines(), (0..kept).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn is_not_one_that_is_merely_slow_so_a_small_backlog_loses_nothing() {
+        let setup = setup_with(|settings| settings.backlog_bytes = 1);
+        (0..500).for_each(|i| setup.record(i));
+        setup.writer.flush_blocking().unwrap();
+        assert_eq!(setup.lines(), (0..500).collect::<Vec<_>>());
+        assert_eq!(setup.status().dropped, 0);
+    }
+
+    #[test]
+    fn is_not_one_that_cannot_be_synced_which_is_reported_and_gone_on_with() {
+        let setup = setup();
+        setup.disk.plan(|plan| plan.sync_error = Some(io::ErrorKind::Other));
+        for i in 0..2 {
+            setup.record(i);
+            assert!(setup.writer.flush_blocking().unwrap_err().is_file());
+            assert!(setup.status().error.unwrap().starts_with("cannot sync the usage file"));
+        }
+        assert_eq!((setup.lines(), setup.status().persisted), (vec![0, 1], 2));
+        setup.disk.plan(|plan| plan.sync_error = None);
+        setup.writer.flush_blocking().unwrap();
+        assert_eq!((setup.lines(), setup.status().error), (vec![0, 1], None));
+    }
+}
+
+mod the_end {
+    use super::*;
+
+    /// L9, F27
+    #[tokio::test]
+    async fn by_close_writes_all_and_can_be_asked_for_twice() {
+        let setup = setup();
+        (0..10).for_each(|i| setup.record(i));
+        setup.writer.close().await.unwrap();
+        assert_eq!(setup.lines(), (0..10).collect::<Vec<_>>());
+        setup.writer.close().await.unwrap();
+        setup.writer.close_blocking().unwrap();
+        assert!(setup.writer.flush().await.unwrap_err().is_closed());
+        setup.record(10);
+        let status = setup.status();
+        assert_eq!((status.observed, status.persisted, status.queued, status.dropped), (11, 10, 0, 1));
+    }
+
+    /// L10, F27
+    #[test]
+    fn by_the_last_recorder_writes_all_and_closes_the_file() {
+        let Setup { recorder, writer, disk } = setup();
+        let other = recorder.clone();
+        recorder.push(event(1));
+        drop(recorder);
+        other.push(event(2));
+        drop(other);
+        writer.flush_within(Duration::from_secs(60));
+        assert_eq!(numbers(&disk.text()), [1, 2]);
+        assert!(disk.is_the_only_one());
+        writer.close_blocking().unwrap();
+    }
+
+    #[test]
+    fn with_a_file_that_cannot_be_written_says_so_and_counts_what_is_lost() {
+        let setup = setup();
+        setup.disk.plan(|plan| plan.room = Some(300));
+        (0..3).for_each(|i| setup.record(i));
+        assert!(setup.writer.close_blocking().unwrap_err().is_file());
+        let status = setup.status();
+        assert_eq!((status.observed, status.persisted, status.queued, status.dropped), (3, 1, 0, 2));
+    }
+
+    #[test]
+    fn tries_a_file_that_cannot_be_written_until_the_deadline() {
+        let setup = setup_with(|settings| settings.drop_deadline = Duration::from_secs(60));
+        setup.disk.plan(|plan| plan.failures = 2);
+        setup.record(1);
+        setup.writer.close_blocking().unwrap();
+        assert_eq!((setup.lines(), setup.disk.calls()), (vec![1], 3));
+    }
+
+    #[test]
+    fn with_a_file_that_cannot_be_synced_is_not_put_off() {
+        let setup = setup_with(|settings| settings.drop_deadline = Duration::from_secs(60));
+        setup.disk.plan(|plan| plan.sync_error = Some(io::ErrorKind::Other));
+        setup.record(1);
+        assert!(setup.writer.close_blocking().unwrap_err().is_file());
+        assert_eq!((setup.lines(), setup.status().persisted), (vec![1], 1));
+    }
+
+    #[test]
+    fn is_not_waited_for_beyond_the_limit() {
+        let Setup { recorder, writer, disk } = setup();
+        let (hanging, hangs) = mpsc::channel();
+        let (release, released) = mpsc::channel();
+        disk.plan(|plan| plan.hang = Some((hanging, released)));
+        recorder.push(event(1));
+        drop(recorder);
+        hangs.recv().unwrap();
+        writer.flush_within(Duration::from_millis(1));
+        drop(release);
+        writer.close_blocking().unwrap();
+    }
+
+    /// L9
+    #[test]
+    fn while_many_threads_record_and_ask_leaves_nobody_waiting_and_nothing_uncounted() {
+        for round in 0..20 {
+            let setup = setup_with(|settings| settings.queue_capacity = 64);
+            thread::scope(|scope| {
+                for thread in 0..4 {
+                    let setup = &setup;
+                    scope.spawn(move || (0..500).for_each(|i| setup.record(thread * 500 + i)));
+                    scope.spawn(move || while setup.writer.flush_blocking().is_ok() {});
+                    scope.spawn(move || while setup.status().queued > 0 {});
+                }
+                scope.spawn(|| {
+                    (0..round * 20).for_each(|_| setup.go_round());
+                    setup.writer.close_blocking().unwrap();
+                });
+            });
+            let status = setup.status();
+            assert_eq!((status.observed, status.queued), (2000, 0));
+            let lines = setup.lines();
+            assert_eq!(lines.len() as u64, status.persisted);
+            assert_eq!(lines.iter().collect::<HashSet<_>>().len(), lines.len());
+            for thread in 0..4 {
+                assert!(lines.iter().filter(|line| *line / 500 == thread).is_sorted());
+            }
+        }
+    }
+
+    /// Should not happen; if it does, nobody hangs and nothing is kept silently.
+    #[tokio::test]
+    async fn by_a_panic_is_an_error_to_those_who_ask() {
+        struct Bomb;
+        impl From<Bomb> for UsageEvent {
+            fn from(_: Bomb) -> Self {
+                panic!("the writer is meant to panic here")
+            }
+        }
+        let (recorder, events) = queue::channel(8);
+        let writer = spawn(events, Faulty::default(), &UsageStatistics::default());
+        recorder.push(Bomb);
+        recorder.push(Bomb);
+        assert!(writer.flush().await.unwrap_err().is_closed());
+        assert!(writer.close().await.unwrap_err().is_closed());
+        assert!(writer.close_blocking().unwrap_err().is_closed());
+        writer.snapshot().await;
+        recorder.push(Bomb);
+        let status = writer.status();
+        assert_eq!((status.observed, status.persisted, status.queued, status.dropped), (3, 0, 0, 3));
+    }
+}
+
+mod callers {
+    use super::*;
+
+    #[test]
+    fn can_hold_the_futures_on_any_thread() {
+        fn is_send(_: impl Send) {}
+        let setup = setup();
+        is_send(setup.writer.snapshot());
+        is_send(setup.writer.flush());
+        is_send(setup.writer.close());
+    }
+
+    #[tokio::test]
+    async fn can_use_the_blocking_twins_inside_a_runtime() {
+        let setup = setup();
+        setup.record(1);
+        setup.writer.flush_blocking().unwrap();
+        setup.writer.close_blocking().unwrap();
+    }
+
+    #[tokio::test]
+    async fn that_leave_before_the_answer_do_no_harm() {
+        let setup = setup();
+        setup.record(1);
+        for _ in 0..3 {
+            drop(setup.writer.ask(Command::Flush));
+            drop(setup.writer.ask(Command::Snapshot));
+        }
+        setup.writer.flush().await.unwrap();
+        assert_eq!(setup.lines(), [1]);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Record(u8),
+    GoRound,
+    Flush,
+    FailWrites(bool),
+    FailSyncs(bool),
+    Shorten(Option<u16>),
+    Interrupt(u8),
+    Fill(Option<u16>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0_u8..30).prop_map(Step::Record),
+        1 => Just(Step::GoRound),
+        3 => Just(Step::Flush),
+        1 => any::<bool>().prop_map(Step::FailWrites),
+        1 => any::<bool>().prop_map(Step::FailSyncs),
+        1 => proptest::option::of(1_u16..400).prop_map(Step::Shorten),
+        1 => (0_u8..4).prop_map(Step::Interrupt),
+        2 => proptest::option::of(0_u16..2000).prop_map(Step::Fill),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// L8, F50
+    #[test]
+    fn whatever_the_disk_does_the_file_has_each_kept_event_once_and_in_order(
+        steps in proptest::collection::vec(step(), 0..40),
+        flush_events in 1_usize..20,
+        queue_capacity in 20_usize..40,
+        backlog_bytes in 0_usize..10_000,
+    ) {
+        let setup = setup_with(|settings| {
+            settings.flush_events = flush_events;
+            settings.queue_capacity = queue_capacity;
+            settings.backlog_bytes = backlog_bytes;
+        });
+        let mut recorded = 0;
+        for step in &steps {
+            match step {
+                Step::Record(n) => {
+                    (0..*n).for_each(|i| setup.record(recorded + u64::from(i)));
+                    recorded += u64::from(*n);
+                }
+                Step::GoRound => setup.go_round(),
+                Step::Flush => drop(setup.writer.flush_blocking()),
+                Step::FailWrites(fail) => {
+                    setup.disk.plan(|plan| plan.error = fail.then_some(io::ErrorKind::Other));
+                }
+                Step::FailSyncs(fail) => {
+                    setup.disk.plan(|plan| plan.sync_error = fail.then_some(io::ErrorKind::Other));
+                }
+                Step::Shorten(to) => setup.disk.plan(|plan| plan.at_most = to.map(usize::from)),
+                Step::Interrupt(times) => setup.disk.plan(|plan| plan.interruptions = usize::from(*times)),
+                Step::Fill(room) => setup.disk.plan(|plan| plan.room = room.map(usize::from)),
+            }
+            prop_assert_eq!(setup.status().observed, recorded);
+        }
+        setup.disk.plan(|plan| *plan = Default::default());
+        setup.writer.close_blocking().unwrap();
+        let status = setup.status();
+        let lines = setup.lines();
+        prop_assert_eq!(lines.len() as u64, status.persisted);
+        prop_assert_eq!((status.queued, status.events), (0, status.persisted));
+        prop_assert!(iter::zip(&lines, &lines[lines.len().min(1)..]).all(|(a, b)| a < b));
+        prop_assert_eq!(status.file_bytes, setup.disk.text().len() as u64);
+    }
+}

@@ -1,0 +1,423 @@
+//! The writer's thread.
+
+use std::{
+    io, mem,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use uuid::Uuid;
+
+use super::{
+    CLOSED, CRASHED, Command, Published, RUNNING, Reply, Shared,
+    file::{Batch, Failure, Link, Outcome},
+    unpoisoned,
+};
+use crate::{
+    Error, UsageEvent, config::UsageStatistics, error::Kind, event::UNKNOWN_MODEL, index::Index,
+    queue::Events, store::MAX_LINE,
+};
+
+/// How long a full backlog waits for the file before the file counts as one that cannot be written.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The waits between tries to write a file that cannot be written: the first, doubled each time up to the last.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// Room for lines that is kept between batches.
+const KEPT_BUFFER: usize = 1 << 20;
+
+pub(super) struct Worker<T> {
+    // The first three go in this order, on a panic as well; see the module.
+    file: Link,
+    end: End,
+    commands: mpsc::Receiver<Command>,
+
+    events: Events<T>,
+    index: Index,
+    path: PathBuf,
+    settings: UsageStatistics,
+    shared: Arc<Shared>,
+
+    /// Lines that wait for the file.
+    pending: Batch,
+    /// The other buffer, while no batch is under way.
+    spare: Vec<u8>,
+    /// The line that is being made.
+    line: Vec<u8>,
+    /// Events that were accepted so far, and how many of them are in the file for good.
+    accepted: u64,
+    durable: u64,
+    /// When lines are written however few they are: no event that waits came earlier than the interval before this.
+    due: Option<Instant>,
+    /// Set while the file cannot be written.
+    retry: Option<Retry>,
+    /// A flush or the end has been asked for since the last try began, and does not wait for the next retry.
+    is_urgent: bool,
+    /// The file has not answered for a while.
+    hangs: bool,
+    /// The last failure, until all is well again.
+    failure: Option<Arc<Failure>>,
+    closing: Option<Closing>,
+
+    snapshots: Vec<Reply<Arc<crate::index::Snapshot>>>,
+    flushes: Vec<Flush>,
+    closes: Vec<Reply<Result<(), Error>>>,
+}
+
+struct Flush {
+    /// How many events have to be durable. Not known before what is queued has been taken.
+    upto: Option<u64>,
+    reply: Reply<Result<(), Error>>,
+}
+
+enum Next {
+    Again,
+    Wait(Option<Instant>),
+    End,
+}
+
+#[derive(Debug)]
+struct Retry {
+    at: Instant,
+    wait: Duration,
+}
+
+#[derive(Debug)]
+struct Closing {
+    /// When to stop trying.
+    until: Option<Instant>,
+    /// A try that began since then failed.
+    failed: bool,
+}
+
+impl<T: Into<UsageEvent>> Worker<T> {
+    pub(super) fn new(
+        file: Link,
+        events: Events<T>,
+        commands: mpsc::Receiver<Command>,
+        index: Index,
+        path: PathBuf,
+        settings: &UsageStatistics,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            file,
+            end: End(Arc::clone(&shared)),
+            commands,
+            events,
+            index,
+            path,
+            settings: settings.clone(),
+            shared,
+            pending: Batch::default(),
+            spare: Vec::new(),
+            line: Vec::new(),
+            accepted: 0,
+            durable: 0,
+            due: Instant::now().checked_add(settings.flush_interval),
+            retry: None,
+            is_urgent: false,
+            hangs: false,
+            failure: None,
+            closing: None,
+            snapshots: Vec::new(),
+            flushes: Vec::new(),
+            closes: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        self.events.attach();
+        loop {
+            match self.turn(Instant::now()) {
+                Next::Again => {}
+                Next::Wait(deadline) => self.events.wait(deadline),
+                Next::End => break,
+            }
+        }
+        self.finish();
+    }
+
+    fn turn(&mut self, now: Instant) -> Next {
+        if let Some(outcome) = self.file.outcome() {
+            self.settle(outcome, now);
+        }
+        self.hear();
+        if self.events.is_closed() && self.closing.is_none() {
+            self.begin_closing(now);
+        }
+        self.drain();
+        // Only now: all that was pushed before a command was sent is accepted, or shed.
+        self.answer_snapshots();
+        self.answer_flushes();
+        if let Some(closing) = &self.closing {
+            if !self.events.is_drained() {
+                // A push was let in and has not arrived: a matter of nanoseconds, unless its thread lost its core.
+                thread::yield_now();
+                return Next::Again;
+            }
+            if !self.file.is_busy() && self.is_over(closing, now) {
+                return Next::End;
+            }
+        }
+        self.write(now);
+        self.rest()
+    }
+
+    fn hear(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Snapshot(reply) => self.snapshots.push(reply),
+                Command::Flush(reply) => {
+                    self.flushes.push(Flush { upto: None, reply });
+                    self.is_urgent = true;
+                }
+                Command::Close(reply) => {
+                    self.closes.push(reply);
+                    self.events.close();
+                }
+            }
+        }
+    }
+
+    fn begin_closing(&mut self, now: Instant) {
+        // If it was the end of the last recorder that closed the queue, this fixes the number of pushes.
+        self.events.close();
+        self.closing = Some(Closing { until: now.checked_add(self.settings.drop_deadline), failed: false });
+        self.is_urgent = true;
+    }
+
+    /// Takes what is in the queue, or all that can still come once it is closed.
+    fn drain(&mut self) {
+        for _ in 0..self.events.len() {
+            let Some(item) = self.events.pop() else { break };
+            self.take(item.into());
+        }
+        self.shared.accepted.store(self.accepted, Ordering::Relaxed);
+    }
+
+    /// Accepts `event`, or sheds it.
+    fn take(&mut self, mut event: UsageEvent) {
+        if event.id.as_deref().is_none_or(str::is_empty) {
+            let mut id = Uuid::encode_buffer();
+            event.id = Some(Uuid::now_v7().simple().encode_lower(&mut id).to_owned().into());
+        }
+        if event.model.is_empty() {
+            event.model = UNKNOWN_MODEL.into();
+        }
+        self.line.clear();
+        let is_line = serde_json::to_writer(&mut self.line, &event).is_ok() && self.line.len() <= MAX_LINE;
+        self.line.push(b'\n');
+        if !is_line || !self.make_room() {
+            self.shared.shed.fetch_add(1, Ordering::Release);
+            return;
+        }
+        self.pending.bytes.extend_from_slice(&self.line);
+        self.pending.lines += 1;
+        self.accepted += 1;
+        self.index.insert(&event);
+    }
+
+    /// Room for the line in the backlog; false if there is none and the file cannot be written.
+    fn make_room(&mut self) -> bool {
+        loop {
+            let waiting = self.pending.bytes.len() + self.file.bytes_in_flight();
+            if waiting == 0 || waiting + self.line.len() <= self.settings.backlog_bytes {
+                return true;
+            }
+            if self.retry.is_some() || self.hangs {
+                return false;
+            }
+            if !self.file.is_busy() {
+                self.submit();
+            }
+            match self.file.outcome_within(PATIENCE) {
+                Some(outcome) => self.settle(outcome, Instant::now()),
+                None => self.hangs = true,
+            }
+        }
+    }
+
+    fn answer_snapshots(&mut self) {
+        let is_last = self.closing.is_some() && self.events.is_drained();
+        if is_last && self.shared.published().is_last {
+            let snapshot = Arc::clone(&self.shared.published().snapshot);
+            self.snapshots.drain(..).for_each(|reply| reply(Arc::clone(&snapshot)));
+        } else if is_last || !self.snapshots.is_empty() {
+            let snapshot = self.index.snapshot();
+            let published =
+                Published { snapshot: Arc::clone(&snapshot), settled: self.events.settled(), is_last };
+            let before = mem::replace(&mut *self.shared.published(), published);
+            self.snapshots.drain(..).for_each(|reply| reply(Arc::clone(&snapshot)));
+            // Not under the lock: this may be its last owner.
+            drop(before);
+        }
+    }
+
+    /// Those whose events are durable. While closing, everybody waits for the end.
+    fn answer_flushes(&mut self) {
+        if self.closing.is_none() {
+            let Self { accepted, durable, .. } = *self;
+            let done = self.flushes.extract_if(.., |flush| *flush.upto.get_or_insert(accepted) <= durable);
+            done.for_each(|flush| (flush.reply)(Ok(())));
+        }
+    }
+
+    /// The queue is drained and the file's thread idle: is there any use in going on?
+    fn is_over(&self, closing: &Closing, now: Instant) -> bool {
+        if self.durable == self.accepted {
+            return true;
+        }
+        // All is written and only the sync failed; or it cannot be written, and the time is up.
+        let is_late = closing.until.is_some_and(|until| now >= until);
+        closing.failed && (self.pending.bytes.is_empty() || (self.retry.is_some() && is_late))
+    }
+
+    /// Gives the lines that wait to the file's thread, if it is idle and it is time.
+    fn write(&mut self, now: Instant) {
+        if self.file.is_busy() {
+            return;
+        }
+        if self.durable == self.accepted {
+            // Whatever comes next comes after `now`, and waits no longer than it may.
+            self.due = now.checked_add(self.settings.flush_interval);
+            return;
+        }
+        let is_time = match &self.retry {
+            Some(retry) => self.is_urgent || now >= retry.at,
+            None => {
+                self.closing.is_some()
+                    || !self.flushes.is_empty()
+                    || self.pending.lines >= self.settings.flush_events
+                    || self.due.is_some_and(|due| now >= due)
+            }
+        };
+        if is_time {
+            self.due = now.checked_add(self.settings.flush_interval);
+            self.submit();
+        }
+    }
+
+    fn submit(&mut self) {
+        self.is_urgent = false;
+        let next = Batch { bytes: mem::take(&mut self.spare), lines: 0 };
+        self.file.submit(mem::replace(&mut self.pending, next), self.accepted);
+    }
+
+    fn settle(&mut self, outcome: Outcome, now: Instant) {
+        let Outcome { mut rest, upto, result } = outcome;
+        let is_written = rest.bytes.is_empty();
+        if is_written {
+            rest.bytes.shrink_to(KEPT_BUFFER);
+            self.spare = rest.bytes;
+        } else {
+            // Back in front of what has come since, to the byte.
+            rest.bytes.append(&mut self.pending.bytes);
+            rest.lines += self.pending.lines;
+            self.spare = mem::replace(&mut self.pending, rest).bytes;
+        }
+        self.hangs = false;
+        match result {
+            Ok(()) => {
+                self.durable = upto;
+                self.retry = None;
+                self.failure = None;
+                *unpoisoned(&self.shared.error) = None;
+            }
+            Err(failure) => {
+                // A failed sync does not hold up the lines behind it; a failed write does.
+                self.retry = (!is_written).then(|| Retry::after(self.retry.take(), now));
+                let failure = Arc::new(failure);
+                *unpoisoned(&self.shared.error) =
+                    Some(format!("cannot {} {}: {}", failure.action, self.path.display(), failure.source));
+                self.failure = Some(failure);
+                match &mut self.closing {
+                    // One that began before the end was asked for is not its only try.
+                    Some(closing) => closing.failed |= !self.is_urgent,
+                    None => {
+                        for flush in mem::take(&mut self.flushes) {
+                            (flush.reply)(self.result());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What there is to wait for, besides the bell.
+    fn rest(&self) -> Next {
+        let is_blocked = self.file.is_busy() || self.retry.is_some();
+        let more = if is_blocked {
+            // Nothing can be written now: no need to be woken before the queue fills up.
+            self.events.capacity() / 2
+        } else {
+            self.settings.flush_events.saturating_sub(self.pending.lines)
+        };
+        if self.closing.is_none() && !self.events.arm(more.max(1) as u64) {
+            if self.events.len() == 0 {
+                // Counted, but not arrived yet.
+                thread::yield_now();
+            }
+            return Next::Again;
+        }
+        Next::Wait(match (&self.retry, &self.closing) {
+            _ if self.file.is_busy() => None,
+            (Some(retry), Some(Closing { until: Some(until), .. })) => Some(retry.at.min(*until)),
+            (Some(retry), _) => Some(retry.at),
+            (None, _) => self.due,
+        })
+    }
+
+    fn result(&self) -> Result<(), Error> {
+        result(self.failure.as_ref(), &self.path)
+    }
+
+    /// Steps 5 to 8 of the end.
+    fn finish(self) {
+        let Self { file, end, flushes, closes, failure, path, .. } = self;
+        drop(file);
+        end.mark(CLOSED);
+        for reply in closes.into_iter().chain(flushes.into_iter().map(|flush| flush.reply)) {
+            reply(result(failure.as_ref(), &path));
+        }
+    }
+}
+
+fn result(failure: Option<&Arc<Failure>>, path: &std::path::Path) -> Result<(), Error> {
+    match failure {
+        None => Ok(()),
+        Some(failure) => {
+            let kind = Kind::File { path: path.to_owned(), action: failure.action };
+            // One failure, many who asked: each gets its own copy.
+            let source = io::Error::new(failure.source.kind(), failure.source.to_string());
+            Err(Error::new(kind).with(source))
+        }
+    }
+}
+
+impl Retry {
+    fn after(before: Option<Self>, now: Instant) -> Self {
+        let wait = before.map_or(FIRST_RETRY, |before| (before.wait * 2).min(LAST_RETRY));
+        Self { at: now + wait, wait }
+    }
+}
+
+/// Marks the writer's end, by whatever way it comes.
+struct End(Arc<Shared>);
+
+impl End {
+    fn mark(&self, how: u8) {
+        // The first mark stays.
+        let _ = self.0.end.compare_exchange(RUNNING, how, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.mark(CRASHED);
+    }
+}

@@ -185,11 +185,11 @@ mod secrets {
             );
             let response = Response::builder().status(401).body(Full::<Bytes>::from(error)).unwrap();
             let mut response = Some(response);
-            let service = recording.layer().layer(service_fn(move |_: Request<_>| {
+            let mut service = recording.layer().layer(service_fn(move |_: Request<_>| {
                 std::future::ready(Ok::<_, Infallible>(response.take().unwrap()))
             }));
             let mut shown = format!("{:?} {:?} {service:?}", recording.usage, recording.layer());
-            let call = service.oneshot(request);
+            let call = service.call(request);
             shown += &format!("{call:?}");
             let body = call.await.unwrap().into_body();
             // The body itself is the provider's; what is ours of it is not to repeat it.

@@ -1,4 +1,5 @@
 //! What callers may rely on about the usage file, from outside.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{error::Error as _, fs, path::PathBuf, thread, time::Duration};
 

@@ -2,13 +2,17 @@
 
 use std::{
     io, mem,
+    path::Path,
     sync::{Arc, atomic::Ordering, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use super::Shared;
-use crate::store::{Appender, Disk};
+use crate::{
+    Error,
+    store::{Appender, Disk},
+};
 
 /// Whole lines on their way to the file; after a write that fell short, the rest of them.
 #[derive(Debug, Default)]
@@ -33,6 +37,14 @@ pub(super) struct Failure {
     /// In the words of [`Error`](crate::Error): "cannot …".
     pub(super) action: &'static str,
     pub(super) source: io::Error,
+}
+
+impl Failure {
+    /// For one of those who are to be told; each gets a copy of its own.
+    pub(super) fn error(&self, path: &Path) -> Error {
+        let source = io::Error::new(self.source.kind(), self.source.to_string());
+        Error::file(path, self.action, source)
+    }
 }
 
 /// The writer's link to the file's thread, which takes one batch at a time. Its end is the end of the thread.

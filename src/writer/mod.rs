@@ -188,7 +188,8 @@ pub struct Status {
     pub persisted: u64,
     /// Events on their way to the file.
     pub queued: u64,
-    /// Events lost because the queue or the backlog was full, or because the writer was closed.
+    /// Events lost: the queue or the backlog was full, the writer was closed or could not write to its end, or the
+    /// event's line would have been longer than the 1 MiB that is read.
     pub dropped: u64,
     /// Events in memory, the loaded history included.
     pub events: u64,

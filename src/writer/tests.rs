@@ -52,9 +52,13 @@ impl Setup {
         numbers(&self.disk.text())
     }
 
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.writer.ask_blocking(Command::Snapshot).recv().unwrap()
+    }
+
     /// Has the writer go round once, without having it write.
     fn go_round(&self) {
-        self.writer.ask_blocking(Command::Snapshot).recv().unwrap();
+        self.snapshot();
     }
 
     fn status(&self) -> Status {
@@ -178,7 +182,7 @@ mod a_snapshot {
         let setup = setup();
         for i in 1..=120 {
             setup.record(i);
-            setup.writer.snapshot().await;
+            assert_eq!(setup.writer.snapshot().await.events(), i);
             assert_eq!(setup.status().events, i);
         }
     }
@@ -202,8 +206,7 @@ mod a_snapshot {
         setup.record(1);
         hangs.recv().unwrap();
         setup.record(2);
-        setup.writer.snapshot().await;
-        assert_eq!(setup.status().events, 2);
+        assert_eq!(setup.writer.snapshot().await.events(), 2);
         drop(release);
         setup.writer.flush().await.unwrap();
         assert_eq!(setup.lines(), [1, 2]);
@@ -217,7 +220,7 @@ mod a_snapshot {
         setup.record(2);
         let last = setup.writer.snapshot().await;
         assert!(Arc::ptr_eq(&last, &setup.writer.snapshot().await));
-        assert_eq!(setup.status().events, 1);
+        assert_eq!((last.events(), setup.status().events), (1, 1));
     }
 }
 
@@ -284,6 +287,7 @@ mod a_file_that_cannot_be_written {
         let kept = setup.status().queued;
         assert!((2..10).contains(&kept));
         assert_eq!((setup.status().dropped, setup.status().events), (20 - kept, kept));
+        assert_eq!(setup.snapshot().events(), kept);
 
         setup.disk.plan(|plan| plan.error = None);
         setup.writer.flush_blocking().unwrap();

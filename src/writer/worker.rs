@@ -1,14 +1,14 @@
 //! The writer's thread.
 
 use std::{
-    io, mem,
+    mem,
     path::PathBuf,
     sync::{Arc, atomic::Ordering, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use super::{
     CLOSED, CRASHED, Command, Published, RUNNING, Reply, Shared,
@@ -16,8 +16,12 @@ use super::{
     unpoisoned,
 };
 use crate::{
-    Error, UsageEvent, config::UsageStatistics, error::Kind, event::UNKNOWN_MODEL, index::Index,
-    queue::Events, store::MAX_LINE,
+    Error, Timestamp, UsageEvent,
+    config::UsageStatistics,
+    event::UNKNOWN_MODEL,
+    index::{Index, Snapshot},
+    queue::Events,
+    store::MAX_LINE,
 };
 
 /// How long a full backlog waits for the file before the file counts as one that cannot be written.
@@ -41,6 +45,7 @@ pub(super) struct Worker<T> {
     path: PathBuf,
     settings: UsageStatistics,
     shared: Arc<Shared>,
+    ids: Ids,
 
     /// Lines that wait for the file.
     pending: Batch,
@@ -60,10 +65,10 @@ pub(super) struct Worker<T> {
     /// The file has not answered for a while.
     hangs: bool,
     /// The last failure, until all is well again.
-    failure: Option<Arc<Failure>>,
+    failure: Option<Failure>,
     closing: Option<Closing>,
 
-    snapshots: Vec<Reply<Arc<crate::index::Snapshot>>>,
+    snapshots: Vec<Reply<Arc<Snapshot>>>,
     flushes: Vec<Flush>,
     closes: Vec<Reply<Result<(), Error>>>,
 }
@@ -113,6 +118,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
             path,
             settings: settings.clone(),
             shared,
+            ids: Ids::new(),
             pending: Batch::default(),
             spare: Vec::new(),
             line: Vec::new(),
@@ -203,8 +209,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
     /// Accepts `event`, or sheds it.
     fn take(&mut self, mut event: UsageEvent) {
         if event.id.as_deref().is_none_or(str::is_empty) {
-            let mut id = Uuid::encode_buffer();
-            event.id = Some(Uuid::now_v7().simple().encode_lower(&mut id).to_owned().into());
+            event.id = Some(self.ids.next(Timestamp::now()).into());
         }
         if event.model.is_empty() {
             event.model = UNKNOWN_MODEL.into();
@@ -331,19 +336,18 @@ impl<T: Into<UsageEvent>> Worker<T> {
             Err(failure) => {
                 // A failed sync does not hold up the lines behind it; a failed write does.
                 self.retry = (!is_written).then(|| Retry::after(self.retry.take(), now));
-                let failure = Arc::new(failure);
                 *unpoisoned(&self.shared.error) =
                     Some(format!("cannot {} {}: {}", failure.action, self.path.display(), failure.source));
-                self.failure = Some(failure);
                 match &mut self.closing {
                     // One that began before the end was asked for is not its only try.
                     Some(closing) => closing.failed |= !self.is_urgent,
                     None => {
                         for flush in mem::take(&mut self.flushes) {
-                            (flush.reply)(self.result());
+                            (flush.reply)(Err(failure.error(&self.path)));
                         }
                     }
                 }
+                self.failure = Some(failure);
             }
         }
     }
@@ -372,29 +376,13 @@ impl<T: Into<UsageEvent>> Worker<T> {
         })
     }
 
-    fn result(&self) -> Result<(), Error> {
-        result(self.failure.as_ref(), &self.path)
-    }
-
     /// Steps 5 to 8 of the end.
     fn finish(self) {
         let Self { file, end, flushes, closes, failure, path, .. } = self;
         drop(file);
         end.mark(CLOSED);
         for reply in closes.into_iter().chain(flushes.into_iter().map(|flush| flush.reply)) {
-            reply(result(failure.as_ref(), &path));
-        }
-    }
-}
-
-fn result(failure: Option<&Arc<Failure>>, path: &std::path::Path) -> Result<(), Error> {
-    match failure {
-        None => Ok(()),
-        Some(failure) => {
-            let kind = Kind::File { path: path.to_owned(), action: failure.action };
-            // One failure, many who asked: each gets its own copy.
-            let source = io::Error::new(failure.source.kind(), failure.source.to_string());
-            Err(Error::new(kind).with(source))
+            reply(failure.as_ref().map_or(Ok(()), |failure| Err(failure.error(&path))));
         }
     }
 }
@@ -403,6 +391,24 @@ impl Retry {
     fn after(before: Option<Self>, now: Instant) -> Self {
         let wait = before.map_or(FIRST_RETRY, |before| (before.wait * 2).min(LAST_RETRY));
         Self { at: now + wait, wait }
+    }
+}
+
+/// Makes ids: UUIDs of version 7 whose random part is drawn once and counted up from there (RFC 9562, section 6.2,
+/// method 2). To draw it for each costs as much as to make the line.
+struct Ids(u128);
+
+impl Ids {
+    fn new() -> Self {
+        Self(Uuid::now_v7().as_u128())
+    }
+
+    fn next(&mut self, now: Timestamp) -> String {
+        self.0 = self.0.wrapping_add(1);
+        let [_, _, _, _, _, _, random @ ..] = self.0.to_be_bytes();
+        let millis = u64::try_from(now.unix_millis()).unwrap_or(0);
+        let id = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+        id.simple().encode_lower(&mut Uuid::encode_buffer()).to_owned()
     }
 }
 

@@ -104,7 +104,7 @@ pub use future::ResponseFuture;
 pub use hint::UsageHint;
 pub use key::{InvalidKeyHash, KeyHash};
 pub use layer::UsageLayer;
-pub use manage::{MetricsBody, MetricsService, PeerAddr};
+pub use manage::{MetricsBody, MetricsFuture, MetricsService, PeerAddr};
 pub use service::UsageService;
 pub use usage::Usage;
 pub use writer::Status;

@@ -6,6 +6,7 @@ use crate::{
     Config, Error, MetricsService, Status, UsageEvent, UsageLayer,
     config::UsageStatistics,
     index::Index,
+    manage,
     queue::{self, Recorder},
     store,
     tap::Entry,
@@ -40,6 +41,7 @@ struct Inner {
     // Goes first: if it is the last one, the writer ends, and there is its end to wait for.
     recorder: Recorder<Entry>,
     writer: WrittenOnDrop,
+    metrics: MetricsService,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl Usage {
     pub fn open(config: Config) -> Result<Self, Error> {
         let settings = &config.usage_statistics;
         check(settings)?;
+        let management = manage::Settings::new(&config.remote_management)?;
         let path = config.usage_file();
         let mut index = Index::default();
         let (appender, history) = store::open(&path, |event| index.insert(&event))?;
@@ -72,8 +75,9 @@ impl Usage {
         recorder.set_on(config.usage_statistics_enabled);
         let writer = WriterHandle::spawn(events, index, appender, history, path.clone(), settings)
             .map_err(|e| Error::file(path, "start the threads that write", e))?;
+        let metrics = MetricsService::new(writer.clone(), management);
         let writer = WrittenOnDrop { writer, deadline: settings.drop_deadline };
-        Ok(Self { inner: Arc::new(Inner { recorder, writer }) })
+        Ok(Self { inner: Arc::new(Inner { recorder, writer, metrics }) })
     }
 
     /// A layer that records into this.
@@ -83,7 +87,7 @@ impl Usage {
 
     /// A service that answers the management routes from this.
     pub fn metrics_service(&self) -> MetricsService {
-        MetricsService {}
+        self.inner.metrics.clone()
     }
 
     /// Records a call that no layer saw, if recording is on. Never blocks.

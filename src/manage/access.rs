@@ -54,8 +54,9 @@ pub(super) struct Gate {
 impl Gate {
     pub(super) fn new(config: &RemoteManagement) -> Result<Self, Error> {
         let trusted = config.trusted_proxies.iter().map(|text| {
-            Network::parse(text)
-                .ok_or_else(|| Error::config(format!("trusted-proxies: '{text}' is no address and no network")))
+            Network::parse(text).ok_or_else(|| {
+                Error::config(format!("trusted-proxies: '{text}' is no address and no network"))
+            })
         });
         Ok(Self {
             is_on: config.enabled.unwrap_or(!config.secret_key.is_empty()),
@@ -193,7 +194,9 @@ impl Bcrypt {
     const MAX_KEYS: usize = 2;
 
     fn new(hash: &str) -> Result<Self, Error> {
-        hash.parse::<bcrypt::HashParts>().map_err(|e| Error::config("secret-key: not a bcrypt hash").with(e))?;
+        // Without the cause, which may have the hash in it.
+        hash.parse::<bcrypt::HashParts>()
+            .map_err(|_| Error::config("secret-key: not a whole bcrypt hash"))?;
         let (checks, waiting) = sync_channel::<Check>(Self::MAX_WAITING);
         let hash = hash.to_owned();
         let check = move || {

@@ -27,8 +27,12 @@ impl Network {
     /// `address` has to be canonical.
     fn contains(&self, address: IpAddr) -> bool {
         let differ = match (self.address, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => (network.to_bits() ^ address.to_bits()).leading_zeros(),
-            (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits() ^ address.to_bits()).leading_zeros(),
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                (network.to_bits() ^ address.to_bits()).leading_zeros()
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                (network.to_bits() ^ address.to_bits()).leading_zeros()
+            }
             _ => return false,
         };
         differ >= u32::from(self.prefix)
@@ -52,7 +56,8 @@ pub(super) fn client(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[Netwo
 
 /// An address, as proxies write it: bare, in brackets, or with a port.
 fn parse(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|text| text.split_once(']')).map_or(text, |(address, _)| address);
+    let bare =
+        text.strip_prefix('[').and_then(|text| text.split_once(']')).map_or(text, |(address, _)| address);
     bare.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
 }
 
@@ -151,10 +156,26 @@ mod tests {
     /// A12
     #[test]
     fn a_local_name_is_known_with_and_without_a_port() {
-        for host in ["localhost", "LOCALHOST:8317", "a.localhost", "localhost.", "127.0.0.1:1", "127.1.1.1", "[::1]:80"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8317",
+            "a.localhost",
+            "localhost.",
+            "127.0.0.1:1",
+            "127.1.1.1",
+            "[::1]:80",
+        ] {
             assert!(is_name_local(host), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "10.0.0.1", "[::2]", "[::1", ""] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:80",
+            "10.0.0.1",
+            "[::2]",
+            "[::1",
+            "",
+        ] {
             assert!(!is_name_local(host), "{host}");
         }
     }

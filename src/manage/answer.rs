@@ -52,7 +52,11 @@ impl Body for MetricsBody {
 }
 
 /// An answer with a body; its length is said even where the body is left out.
-pub(super) fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<MetricsBody> {
+pub(super) fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<MetricsBody> {
     let body = body.into();
     let mut response = Response::new(MetricsBody(Bytes::new()));
     *response.status_mut() = status;
@@ -90,7 +94,8 @@ pub(super) fn not_found() -> Response<MetricsBody> {
 }
 
 pub(super) fn method_not_allowed() -> Response<MetricsBody> {
-    let response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET and HEAD are allowed here");
+    let response =
+        error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET and HEAD are allowed here");
     with(response, ALLOW, HeaderValue::from_static("GET, HEAD"))
 }
 
@@ -105,7 +110,8 @@ pub(super) fn refused(refusal: Refusal) -> Response<MetricsBody> {
         Refusal::Banned(left) => {
             // Up to the next second: whoever waits as told finds the ban over.
             let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-            let text = format!("IP banned due to too many failed attempts. Try again in {}", duration(seconds));
+            let text =
+                format!("IP banned due to too many failed attempts. Try again in {}", duration(seconds));
             with(forbidden("ip_banned", &text), RETRY_AFTER, seconds.into())
         }
         Refusal::Remote => forbidden("remote_management_disabled", "remote management disabled"),

@@ -19,15 +19,16 @@ use std::{
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{
-        ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-        ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+        ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+        ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, REFERRER_POLICY, VARY,
+        X_CONTENT_TYPE_OPTIONS,
     },
     request::Parts,
 };
 use tower_service::Service;
 
-use self::{access::Gate, query::Question};
 pub use self::answer::MetricsBody;
+use self::{access::Gate, query::Question};
 use crate::{Error, RemoteManagement, Timestamp, index::Query, writer::WriterHandle};
 
 /// The socket's peer, put into a request's extensions by whoever accepted the connection.
@@ -70,6 +71,12 @@ pub struct MetricsService {
 #[derive(Debug)]
 struct Inner {
     writer: WriterHandle,
+    settings: Settings,
+}
+
+/// What is set, in a form that can be used.
+#[derive(Debug)]
+pub(crate) struct Settings {
     gate: Gate,
     prefix: String,
     origins: Vec<HeaderValue>,
@@ -85,25 +92,70 @@ enum Route {
     Nowhere,
 }
 
-impl MetricsService {
+impl Settings {
     /// # Errors
     ///
     /// When a setting cannot be used.
-    pub(crate) fn new(writer: WriterHandle, config: &RemoteManagement) -> Result<Self, Error> {
+    pub(crate) fn new(config: &RemoteManagement) -> Result<Self, Error> {
         let prefix = config.prefix.trim_end_matches('/');
         if !(prefix.is_empty() || prefix.starts_with('/')) || prefix.contains(['?', '#']) {
             return Err(Error::config(format!("prefix: '{}' is no path", config.prefix)));
         }
         let origins = config.allowed_origins.iter().map(|origin| {
-            origin.parse().map_err(|e| Error::config(format!("allowed-origins: '{origin}' is no origin")).with(e))
+            origin
+                .parse()
+                .map_err(|e| Error::config(format!("allowed-origins: '{origin}' is no origin")).with(e))
         });
-        let inner = Inner {
-            writer,
+        Ok(Self {
             gate: Gate::new(config)?,
             prefix: prefix.to_owned(),
             origins: origins.collect::<Result<_, Error>>()?,
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        })
+    }
+
+    fn route(&self, path: &str) -> Route {
+        let below = path.strip_prefix(&self.prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        match below.unwrap_or(path) {
+            "/health" => Route::Health,
+            "/metrics" => Route::Metrics,
+            #[cfg(feature = "dashboard")]
+            path => {
+                path.strip_prefix("/metrics/ui").and_then(page::Asset::at).map_or(Route::Nowhere, Route::Page)
+            }
+            #[cfg(not(feature = "dashboard"))]
+            _ => Route::Nowhere,
+        }
+    }
+
+    /// The origin of the page that asks, if it may read the answer.
+    fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = headers.get(ORIGIN)?;
+        self.origins.iter().find(|allowed| *allowed == origin || *allowed == "*").cloned()
+    }
+
+    /// The answer to a browser that asks, without a key, whether a page of another origin may ask with one.
+    fn preflight(&self, request: &Parts) -> Option<Response<MetricsBody>> {
+        let is_preflight =
+            request.method == Method::OPTIONS && request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        if !is_preflight || self.allowed_origin(&request.headers).is_none() {
+            return None;
+        }
+        let mut response = Response::new(MetricsBody::new(""));
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
+        headers.insert(
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static("authorization, x-management-key"),
+        );
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        Some(response)
+    }
+}
+
+impl MetricsService {
+    pub(crate) fn new(writer: WriterHandle, settings: Settings) -> Self {
+        Self { inner: Arc::new(Inner { writer, settings }) }
     }
 }
 
@@ -151,9 +203,9 @@ impl Inner {
         let headers = response.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        if !self.origins.is_empty() {
+        if !self.settings.origins.is_empty() {
             headers.append(VARY, HeaderValue::from_static("origin"));
-            if let Some(origin) = self.allowed_origin(&request.headers) {
+            if let Some(origin) = self.settings.allowed_origin(&request.headers) {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             }
         }
@@ -161,21 +213,20 @@ impl Inner {
     }
 
     async fn answer(&self, request: &Parts) -> Response<MetricsBody> {
-        let origin = match self.gate.admit(request) {
+        let origin = match self.settings.gate.admit(request) {
             Ok(origin) => origin,
             Err(refusal) => return answer::refused(refusal),
         };
-        // A browser asks for leave without a key.
-        if let Some(leave) = self.preflight(request) {
+        if let Some(leave) = self.settings.preflight(request) {
             return leave;
         }
-        let route = self.route(request.uri.path());
+        let route = self.settings.route(request.uri.path());
         let is_read = matches!(request.method, Method::GET | Method::HEAD);
         #[cfg(feature = "dashboard")]
         if let (Route::Page(asset), true) = (route, is_read) {
             return page::respond(asset, &request.headers);
         }
-        if let Err(refusal) = self.gate.unlock(origin, &request.headers).await {
+        if let Err(refusal) = self.settings.gate.unlock(origin, &request.headers).await {
             return answer::refused(refusal);
         }
         match route {
@@ -196,38 +247,5 @@ impl Inner {
             }
             Err(what) => answer::misunderstood(what),
         }
-    }
-
-    fn route(&self, path: &str) -> Route {
-        let below = path.strip_prefix(&self.prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        match below.unwrap_or(path) {
-            "/health" => Route::Health,
-            "/metrics" => Route::Metrics,
-            #[cfg(feature = "dashboard")]
-            path => path.strip_prefix("/metrics/ui").and_then(page::Asset::at).map_or(Route::Nowhere, Route::Page),
-            #[cfg(not(feature = "dashboard"))]
-            _ => Route::Nowhere,
-        }
-    }
-
-    /// The origin of the page that asks, if it may read the answer.
-    fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let origin = headers.get(ORIGIN)?;
-        self.origins.iter().find(|allowed| *allowed == origin || *allowed == "*").cloned()
-    }
-
-    fn preflight(&self, request: &Parts) -> Option<Response<MetricsBody>> {
-        let is_preflight =
-            request.method == Method::OPTIONS && request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        if !is_preflight || self.allowed_origin(&request.headers).is_none() {
-            return None;
-        }
-        let mut response = Response::new(MetricsBody::new(""));
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, x-management-key"));
-        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-        Some(response)
     }
 }

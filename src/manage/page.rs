@@ -46,7 +46,10 @@ impl Asset {
             [
                 File::new(html, Bytes::from_static(page.as_bytes())),
                 File::new(html, page.replace("\"ui/", "\"").into()),
-                File::new("text/javascript; charset=utf-8", Bytes::from_static(include_bytes!("dashboard/app.js"))),
+                File::new(
+                    "text/javascript; charset=utf-8",
+                    Bytes::from_static(include_bytes!("dashboard/app.js")),
+                ),
                 File::new("text/css; charset=utf-8", Bytes::from_static(include_bytes!("dashboard/app.css"))),
             ]
         });
@@ -63,14 +66,16 @@ struct File {
 impl File {
     fn new(content_type: &'static str, bytes: Bytes) -> Self {
         let hash = Sha256::digest(&bytes);
-        let tag = format!("\"{:016x}\"", hash.iter().take(8).fold(0_u64, |tag, byte| tag << 8 | u64::from(*byte)));
+        let tag =
+            format!("\"{:016x}\"", hash.iter().take(8).fold(0_u64, |tag, byte| tag << 8 | u64::from(*byte)));
         Self { content_type, tag: tag.parse().expect("hex digits in quotes are a header's value"), bytes }
     }
 }
 
 pub(super) fn respond(asset: Asset, request: &HeaderMap) -> Response<MetricsBody> {
     let file = asset.file();
-    let tags = request.get_all(IF_NONE_MATCH).iter().flat_map(|tags| tags.as_bytes().split(|byte| *byte == b','));
+    let tags =
+        request.get_all(IF_NONE_MATCH).iter().flat_map(|tags| tags.as_bytes().split(|byte| *byte == b','));
     let mut tags = tags.map(|tag| tag.trim_ascii()).map(|tag| tag.strip_prefix(b"W/").unwrap_or(tag));
     let mut response = if tags.any(|tag| tag == file.tag.as_bytes() || tag == b"*") {
         let mut response = Response::new(MetricsBody::new(""));

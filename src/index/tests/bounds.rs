@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{ALL, Traffic, ask, ask_all, at, event, indexed, naive};
 use crate::{
     Timestamp, UsageEvent,
-    index::{Answer, Index, Query, Sums, names::MAX_MODELS},
+    index::{Answer, Index, Query, names::MAX_MODELS},
 };
 
 /// F43

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use super::sums::{Sums, insert};
+use super::sums::{Sums, insert, reserve};
 use crate::UsageEvent;
 
 /// An event as the columns keep it.
@@ -11,7 +11,6 @@ pub(super) struct Row {
     /// Milliseconds since 1970 UTC.
     pub(super) at: i64,
     pub(super) model: u16,
-    pub(super) sums: Sums,
     flags: u16,
     values: [Option<u64>; VALUES],
 }
@@ -52,7 +51,6 @@ const USAGE: u32 = 10;
 impl Row {
     /// The event, with the numbers that the dictionaries have for what it repeats.
     pub(super) fn new(event: &UsageEvent, model: u16, key: Option<u32>, source: u32) -> Self {
-        let sums = Sums::of(event);
         let tokens = &event.tokens;
         let total_is_sum = match (tokens.input, tokens.output, tokens.total) {
             (Some(input), Some(output), Some(total)) => input.checked_add(output) == Some(total),
@@ -63,9 +61,9 @@ impl Row {
             | event.end.map_or(0, |end| 1 + end as u16) << END
             | event.usage.map_or(0, |usage| 1 + usage as u16) << USAGE;
         for (flag, set) in [
-            (ERROR, sums.errors > 0),
-            (ABORTED, sums.aborted > 0),
-            (UNKNOWN, sums.unknown > 0),
+            (ERROR, event.is_error()),
+            (ABORTED, event.is_aborted()),
+            (UNKNOWN, tokens.is_unknown()),
             (TOTAL_IS_SUM, total_is_sum),
         ] {
             flags |= if set { flag } else { 0 };
@@ -89,7 +87,32 @@ impl Row {
         ] {
             values[value as usize] = number;
         }
-        Self { at: event.timestamp.unix_millis(), model, sums, flags, values }
+        Self { at: event.timestamp.unix_millis(), model, flags, values }
+    }
+
+    #[inline]
+    pub(super) fn sums(&self) -> Sums {
+        sums(self.flags, |value| self.values[value as usize])
+    }
+}
+
+/// What an event adds to sums.
+#[inline]
+fn sums(flags: u16, number: impl Fn(Value) -> Option<u64>) -> Sums {
+    let flag = |flag: u16| u64::from(flags & flag != 0);
+    let number = |value| number(value).unwrap_or(0);
+    let (input, output) = (number(Value::Input), number(Value::Output));
+    Sums {
+        requests: 1,
+        errors: flag(ERROR),
+        aborted: flag(ABORTED),
+        unknown: flag(UNKNOWN),
+        input,
+        output,
+        total: if flag(TOTAL_IS_SUM) > 0 { input + output } else { number(Value::Total) },
+        cache_read: number(Value::CacheRead),
+        cache_write: number(Value::CacheWrite),
+        reasoning: number(Value::Reasoning),
     }
 }
 
@@ -116,12 +139,32 @@ impl Columns {
         &self.model
     }
 
-    pub(super) fn insert(&mut self, at: u32, row: &Row) {
+    /// Takes in `rows`, which are sorted by time and of the hour that begins at `start`.
+    pub(super) fn insert(&mut self, start: i64, rows: &[Row]) {
+        let late =
+            self.at.last().map_or(0, |&last| rows.partition_point(|row| row.at < start + i64::from(last)));
+        let (late, rows) = rows.split_at(late);
+        for row in late {
+            self.insert_one((row.at - start) as u32, row);
+        }
+
         let len = self.len();
-        let to = match self.at.last() {
-            Some(&last) if at < last => self.at.partition_point(|&earlier| earlier <= at),
-            _ => len,
-        };
+        reserve(&mut self.at, rows.len());
+        self.at.extend(rows.iter().map(|row| (row.at - start) as u32));
+        reserve(&mut self.model, rows.len());
+        self.model.extend(rows.iter().map(|row| row.model));
+        reserve(&mut self.flags, rows.len());
+        self.flags.extend(rows.iter().map(|row| row.flags));
+        for (value, column) in self.values.iter_mut().enumerate() {
+            column.reserve(rows.len());
+            for (i, row) in rows.iter().enumerate() {
+                column.insert(len + i, len + i, row.values[value]);
+            }
+        }
+    }
+
+    fn insert_one(&mut self, at: u32, row: &Row) {
+        let (len, to) = (self.len(), self.at.partition_point(|&earlier| earlier <= at));
         insert(&mut self.at, to, at);
         insert(&mut self.model, to, row.model);
         insert(&mut self.flags, to, row.flags);
@@ -142,21 +185,7 @@ impl Columns {
 
     #[inline]
     pub(super) fn sums(&self, row: usize) -> Sums {
-        let value = |value: Value| self.values[value as usize].get(row).unwrap_or(0);
-        let flag = |flag: u16| u64::from(self.flags[row] & flag != 0);
-        let (input, output) = (value(Value::Input), value(Value::Output));
-        Sums {
-            requests: 1,
-            errors: flag(ERROR),
-            aborted: flag(ABORTED),
-            unknown: flag(UNKNOWN),
-            input,
-            output,
-            total: if flag(TOTAL_IS_SUM) > 0 { input + output } else { value(Value::Total) },
-            cache_read: value(Value::CacheRead),
-            cache_write: value(Value::CacheWrite),
-            reasoning: value(Value::Reasoning),
-        }
+        sums(self.flags[row], |value| self.values[value as usize].get(row))
     }
 
     /// The rows from `from` up to and without `to`, in milliseconds since the hour began.
@@ -222,6 +251,15 @@ impl Column {
             }
             _ => Self::Short(vec![u16::MAX; len]),
         };
+    }
+
+    fn reserve(&mut self, more: usize) {
+        match self {
+            Self::Absent => {}
+            Self::Short(column) => reserve(column, more),
+            Self::Long(column) => reserve(column, more),
+            Self::Any(column) => reserve(column, more),
+        }
     }
 
     fn split_off(&mut self, row: usize) -> Self {

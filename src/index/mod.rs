@@ -46,10 +46,15 @@ use names::{Ids, MAX_KEYS, MAX_SOURCES, Models, Source};
 use prefix::Prefix;
 use tree::Day;
 
+/// Events go into the tree so many at once: sorted, and with one way down for all of a run.
+const WAITING: usize = 256;
+
 /// The writer's side: takes events in any order of time, fastest when mostly rising.
 #[derive(Debug)]
 pub(crate) struct Index {
     events: u64,
+    /// Events that are not in the tree yet.
+    waiting: Vec<Row>,
     days: Vec<Arc<Day>>,
     prefix: Arc<Prefix>,
     /// So many of the first days are in `prefix` as they are now.
@@ -65,6 +70,7 @@ impl Default for Index {
     fn default() -> Self {
         Self {
             events: 0,
+            waiting: Vec::new(),
             days: Vec::new(),
             prefix: Arc::default(),
             summed: 0,
@@ -87,18 +93,25 @@ impl Index {
         let key = event.key.map(|key| self.keys.id(&key, || key));
         let source = Source::of(event);
         let source = self.sources.id(&source, || source.to_owned());
-        let row = Row::new(event, model, key, source);
+        self.waiting.push(Row::new(event, model, key, source));
+        if self.waiting.len() == WAITING {
+            self.settle();
+        }
+    }
 
-        let number = tree::day_number(row.at);
-        let at = match self.days.last() {
-            Some(day) if day.number == number => self.days.len() - 1,
-            _ => self.days.binary_search_by_key(&number, |day| day.number).unwrap_or_else(|at| {
+    /// Takes the waiting events into the tree.
+    fn settle(&mut self) {
+        self.waiting.sort_by_cached_key(|row| row.at);
+        for rows in self.waiting.chunk_by(|a, b| tree::day_number(a.at) == tree::day_number(b.at)) {
+            let number = tree::day_number(rows[0].at);
+            let at = self.days.binary_search_by_key(&number, |day| day.number).unwrap_or_else(|at| {
                 self.days.insert(at, Arc::new(Day::new(number)));
                 at
-            }),
-        };
-        self.summed = self.summed.min(at);
-        Arc::make_mut(&mut self.days[at]).insert(&row);
+            });
+            self.summed = self.summed.min(at);
+            Arc::make_mut(&mut self.days[at]).insert(rows);
+        }
+        self.waiting.clear();
     }
 
     /// Everything taken in so far, for readers. Costs no more than what changed since the last one, and a pointer a day.
@@ -109,6 +122,7 @@ impl Index {
     }
 
     fn publish(&mut self) -> Snapshot {
+        self.settle();
         let closed = self.days.len().saturating_sub(1);
         if self.summed < closed {
             Arc::make_mut(&mut self.prefix).replace(&self.days[self.summed..closed]);

@@ -93,7 +93,7 @@ impl Iterator for Traffic {
         if self.next == self.events {
             return None;
         }
-        let start = at("2026-01-01T00:00:00Z").unix_millis();
+        let start = 1_767_225_600_000; // 2026-01-01T00:00:00Z
         let time = self.next * self.span / self.events + self.random(5_000);
         self.next += 1;
 

@@ -290,3 +290,124 @@ impl Column {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::*, sample::select};
+
+    use super::*;
+    use crate::{Ending, Timestamp, UsageQuality};
+
+    fn numbers() -> impl Strategy<Value = Option<u64>> {
+        const SHORT: u64 = u16::MAX as u64;
+        const LONG: u64 = u32::MAX as u64;
+        let edges = [0, SHORT - 1, SHORT, SHORT + 1, LONG - 1, LONG, LONG + 1, u64::MAX - 1, u64::MAX];
+        prop_oneof![2 => Just(None), 2 => (0..1000_u64).prop_map(Some), 1 => select(edges.to_vec()).prop_map(Some)]
+    }
+
+    proptest! {
+        /// F3: what is absent stays absent, and 0 stays 0, however wide the column gets.
+        #[test]
+        fn a_column_keeps_every_number_where_it_was_put(
+            numbers in prop::collection::vec((numbers(), any::<prop::sample::Index>()), 0..60),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let (mut column, mut expected) = (Column::default(), Vec::new());
+            for (number, to) in numbers {
+                let (to, len) = (to.index(expected.len() + 1), expected.len());
+                column.insert(to, len, number);
+                expected.insert(to, number);
+            }
+            let cut = cut.index(expected.len() + 1);
+            let behind = column.split_off(cut);
+            let all = (0..cut).map(|row| column.get(row));
+            let all = all.chain((0..expected.len() - cut).map(|row| behind.get(row)));
+            prop_assert_eq!(all.collect::<Vec<_>>(), expected);
+        }
+
+        /// Sorted by time, in the order of coming where that is equal, each row with all that is its own.
+        #[test]
+        fn rows_stay_whole_wherever_they_are_put(
+            parts in prop::collection::vec(prop::collection::vec((0..20_i64, numbers(), numbers()), 1..10), 1..10),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let start = -3_600_000;
+            let (mut columns, mut expected) = (Columns::default(), Vec::new());
+            for (i, part) in parts.iter().enumerate() {
+                let mut rows = Vec::new();
+                for &(at, input, output) in part {
+                    let mut event = UsageEvent::new(Timestamp::from_unix_millis(start + at), "m");
+                    (event.tokens.input, event.tokens.output) = (input, output);
+                    event.status = 200 + i as u16;
+                    rows.push(Row::new(&event, i as u16, None, expected.len() as u32 + rows.len() as u32));
+                }
+                rows.sort_by_key(|row| row.at);
+                columns.insert(start, &rows);
+                expected.extend(rows);
+            }
+            expected.sort_by_key(|row| row.at);
+
+            let cut = cut.index(expected.len() + 1);
+            let behind = columns.split_off(cut);
+            prop_assert_eq!((columns.len(), behind.len()), (cut, expected.len() - cut));
+            for (row, expected) in expected.iter().enumerate() {
+                let (columns, row) = if row < cut { (&columns, row) } else { (&behind, row - cut) };
+                prop_assert_eq!(start + i64::from(columns.at[row]), expected.at);
+                prop_assert_eq!((columns.model[row], columns.flags[row]), (expected.model, expected.flags));
+                prop_assert_eq!(columns.values.each_ref().map(|column| column.get(row)), expected.values);
+                prop_assert_eq!(columns.sums(row), expected.sums());
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_tells_every_stream_ending_and_quality_apart() {
+        use {Ending as E, UsageQuality as Q};
+        let mut seen = std::collections::HashSet::new();
+        for stream in [None, Some(false), Some(true)] {
+            for end in
+                [None, Some(E::Complete), Some(E::ClientClosed), Some(E::UpstreamError), Some(E::StreamError)]
+                    .into_iter()
+                    .chain([Some(E::Unknown)])
+            {
+                for usage in
+                    [None, Some(Q::Complete), Some(Q::Partial), Some(Q::Missing), Some(Q::Inconsistent)]
+                        .into_iter()
+                        .chain([Q::Overflow, Q::Malformed, Q::Unsupported, Q::Unknown].map(Some))
+                {
+                    let mut event = UsageEvent::new(Timestamp::from_unix_millis(0), "m");
+                    (event.stream, event.end, event.usage) = (stream, end, usage);
+                    assert!(seen.insert(Row::new(&event, 0, None, 0).flags >> STREAM), "{event:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_numbers_of_its_event() {
+        let mut event = UsageEvent::new(Timestamp::from_unix_millis(0), "m");
+        event.status = 429;
+        event.tokens.input = Some(1);
+        event.tokens.output = Some(2);
+        event.tokens.total = Some(3);
+        event.tokens.cache_write_1h = Some(4);
+        event.duration = Some(Duration::from_micros(5_999));
+        event.time_to_first_byte = Some(Duration::MAX);
+        let row = Row::new(&event, 0, Some(6), 7);
+        for (value, number) in [
+            (Value::Key, Some(6)),
+            (Value::Source, Some(7)),
+            (Value::Status, Some(429)),
+            (Value::Input, Some(1)),
+            (Value::Output, Some(2)),
+            (Value::Total, None), // the flag says it
+            (Value::CacheRead, None),
+            (Value::CacheWrite1h, Some(4)),
+            (Value::Duration, Some(5)),
+            (Value::FirstByte, Some(u64::MAX)),
+        ] {
+            assert_eq!(row.values[value as usize], number);
+        }
+        assert_eq!(row.sums().total, 3);
+    }
+}

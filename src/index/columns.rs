@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use super::sums::{Sums, insert};
+use super::sums::{Sums, insert, reserve};
 use crate::UsageEvent;
 
 /// An event as the columns keep it.
@@ -11,7 +11,6 @@ pub(super) struct Row {
     /// Milliseconds since 1970 UTC.
     pub(super) at: i64,
     pub(super) model: u16,
-    pub(super) sums: Sums,
     flags: u16,
     values: [Option<u64>; VALUES],
 }
@@ -52,7 +51,6 @@ const USAGE: u32 = 10;
 impl Row {
     /// The event, with the numbers that the dictionaries have for what it repeats.
     pub(super) fn new(event: &UsageEvent, model: u16, key: Option<u32>, source: u32) -> Self {
-        let sums = Sums::of(event);
         let tokens = &event.tokens;
         let total_is_sum = match (tokens.input, tokens.output, tokens.total) {
             (Some(input), Some(output), Some(total)) => input.checked_add(output) == Some(total),
@@ -63,9 +61,9 @@ impl Row {
             | event.end.map_or(0, |end| 1 + end as u16) << END
             | event.usage.map_or(0, |usage| 1 + usage as u16) << USAGE;
         for (flag, set) in [
-            (ERROR, sums.errors > 0),
-            (ABORTED, sums.aborted > 0),
-            (UNKNOWN, sums.unknown > 0),
+            (ERROR, event.is_error()),
+            (ABORTED, event.is_aborted()),
+            (UNKNOWN, tokens.is_unknown()),
             (TOTAL_IS_SUM, total_is_sum),
         ] {
             flags |= if set { flag } else { 0 };
@@ -89,7 +87,32 @@ impl Row {
         ] {
             values[value as usize] = number;
         }
-        Self { at: event.timestamp.unix_millis(), model, sums, flags, values }
+        Self { at: event.timestamp.unix_millis(), model, flags, values }
+    }
+
+    #[inline]
+    pub(super) fn sums(&self) -> Sums {
+        sums(self.flags, |value| self.values[value as usize])
+    }
+}
+
+/// What an event adds to sums.
+#[inline]
+fn sums(flags: u16, number: impl Fn(Value) -> Option<u64>) -> Sums {
+    let flag = |flag: u16| u64::from(flags & flag != 0);
+    let number = |value| number(value).unwrap_or(0);
+    let (input, output) = (number(Value::Input), number(Value::Output));
+    Sums {
+        requests: 1,
+        errors: flag(ERROR),
+        aborted: flag(ABORTED),
+        unknown: flag(UNKNOWN),
+        input,
+        output,
+        total: if flag(TOTAL_IS_SUM) > 0 { input + output } else { number(Value::Total) },
+        cache_read: number(Value::CacheRead),
+        cache_write: number(Value::CacheWrite),
+        reasoning: number(Value::Reasoning),
     }
 }
 
@@ -116,12 +139,32 @@ impl Columns {
         &self.model
     }
 
-    pub(super) fn insert(&mut self, at: u32, row: &Row) {
+    /// Takes in `rows`, which are sorted by time and of the hour that begins at `start`.
+    pub(super) fn insert(&mut self, start: i64, rows: &[Row]) {
+        let late =
+            self.at.last().map_or(0, |&last| rows.partition_point(|row| row.at < start + i64::from(last)));
+        let (late, rows) = rows.split_at(late);
+        for row in late {
+            self.insert_one((row.at - start) as u32, row);
+        }
+
         let len = self.len();
-        let to = match self.at.last() {
-            Some(&last) if at < last => self.at.partition_point(|&earlier| earlier <= at),
-            _ => len,
-        };
+        reserve(&mut self.at, rows.len());
+        self.at.extend(rows.iter().map(|row| (row.at - start) as u32));
+        reserve(&mut self.model, rows.len());
+        self.model.extend(rows.iter().map(|row| row.model));
+        reserve(&mut self.flags, rows.len());
+        self.flags.extend(rows.iter().map(|row| row.flags));
+        for (value, column) in self.values.iter_mut().enumerate() {
+            column.reserve(rows.len());
+            for (i, row) in rows.iter().enumerate() {
+                column.insert(len + i, len + i, row.values[value]);
+            }
+        }
+    }
+
+    fn insert_one(&mut self, at: u32, row: &Row) {
+        let (len, to) = (self.len(), self.at.partition_point(|&earlier| earlier <= at));
         insert(&mut self.at, to, at);
         insert(&mut self.model, to, row.model);
         insert(&mut self.flags, to, row.flags);
@@ -142,21 +185,7 @@ impl Columns {
 
     #[inline]
     pub(super) fn sums(&self, row: usize) -> Sums {
-        let value = |value: Value| self.values[value as usize].get(row).unwrap_or(0);
-        let flag = |flag: u16| u64::from(self.flags[row] & flag != 0);
-        let (input, output) = (value(Value::Input), value(Value::Output));
-        Sums {
-            requests: 1,
-            errors: flag(ERROR),
-            aborted: flag(ABORTED),
-            unknown: flag(UNKNOWN),
-            input,
-            output,
-            total: if flag(TOTAL_IS_SUM) > 0 { input + output } else { value(Value::Total) },
-            cache_read: value(Value::CacheRead),
-            cache_write: value(Value::CacheWrite),
-            reasoning: value(Value::Reasoning),
-        }
+        sums(self.flags[row], |value| self.values[value as usize].get(row))
     }
 
     /// The rows from `from` up to and without `to`, in milliseconds since the hour began.
@@ -224,6 +253,15 @@ impl Column {
         };
     }
 
+    fn reserve(&mut self, more: usize) {
+        match self {
+            Self::Absent => {}
+            Self::Short(column) => reserve(column, more),
+            Self::Long(column) => reserve(column, more),
+            Self::Any(column) => reserve(column, more),
+        }
+    }
+
     fn split_off(&mut self, row: usize) -> Self {
         match self {
             Self::Absent => Self::Absent,
@@ -250,5 +288,126 @@ impl Column {
             Self::Long(column) => column.capacity() * size_of::<u32>(),
             Self::Any(column) => column.capacity() * size_of::<Option<u64>>(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::*, sample::select};
+
+    use super::*;
+    use crate::{Ending, Timestamp, UsageQuality};
+
+    fn numbers() -> impl Strategy<Value = Option<u64>> {
+        const SHORT: u64 = u16::MAX as u64;
+        const LONG: u64 = u32::MAX as u64;
+        let edges = [0, SHORT - 1, SHORT, SHORT + 1, LONG - 1, LONG, LONG + 1, u64::MAX - 1, u64::MAX];
+        prop_oneof![2 => Just(None), 2 => (0..1000_u64).prop_map(Some), 1 => select(edges.to_vec()).prop_map(Some)]
+    }
+
+    proptest! {
+        /// F3: what is absent stays absent, and 0 stays 0, however wide the column gets.
+        #[test]
+        fn a_column_keeps_every_number_where_it_was_put(
+            numbers in prop::collection::vec((numbers(), any::<prop::sample::Index>()), 0..60),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let (mut column, mut expected) = (Column::default(), Vec::new());
+            for (number, to) in numbers {
+                let (to, len) = (to.index(expected.len() + 1), expected.len());
+                column.insert(to, len, number);
+                expected.insert(to, number);
+            }
+            let cut = cut.index(expected.len() + 1);
+            let behind = column.split_off(cut);
+            let all = (0..cut).map(|row| column.get(row));
+            let all = all.chain((0..expected.len() - cut).map(|row| behind.get(row)));
+            prop_assert_eq!(all.collect::<Vec<_>>(), expected);
+        }
+
+        /// Sorted by time, in the order of coming where that is equal, each row with all that is its own.
+        #[test]
+        fn rows_stay_whole_wherever_they_are_put(
+            parts in prop::collection::vec(prop::collection::vec((0..20_i64, numbers(), numbers()), 1..10), 1..10),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let start = -3_600_000;
+            let (mut columns, mut expected) = (Columns::default(), Vec::new());
+            for (i, part) in parts.iter().enumerate() {
+                let mut rows = Vec::new();
+                for &(at, input, output) in part {
+                    let mut event = UsageEvent::new(Timestamp::from_unix_millis(start + at), "m");
+                    (event.tokens.input, event.tokens.output) = (input, output);
+                    event.status = 200 + i as u16;
+                    rows.push(Row::new(&event, i as u16, None, expected.len() as u32 + rows.len() as u32));
+                }
+                rows.sort_by_key(|row| row.at);
+                columns.insert(start, &rows);
+                expected.extend(rows);
+            }
+            expected.sort_by_key(|row| row.at);
+
+            let cut = cut.index(expected.len() + 1);
+            let behind = columns.split_off(cut);
+            prop_assert_eq!((columns.len(), behind.len()), (cut, expected.len() - cut));
+            for (row, expected) in expected.iter().enumerate() {
+                let (columns, row) = if row < cut { (&columns, row) } else { (&behind, row - cut) };
+                prop_assert_eq!(start + i64::from(columns.at[row]), expected.at);
+                prop_assert_eq!((columns.model[row], columns.flags[row]), (expected.model, expected.flags));
+                prop_assert_eq!(columns.values.each_ref().map(|column| column.get(row)), expected.values);
+                prop_assert_eq!(columns.sums(row), expected.sums());
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_tells_every_stream_ending_and_quality_apart() {
+        use {Ending as E, UsageQuality as Q};
+        let mut seen = std::collections::HashSet::new();
+        for stream in [None, Some(false), Some(true)] {
+            for end in
+                [None, Some(E::Complete), Some(E::ClientClosed), Some(E::UpstreamError), Some(E::StreamError)]
+                    .into_iter()
+                    .chain([Some(E::Unknown)])
+            {
+                for usage in
+                    [None, Some(Q::Complete), Some(Q::Partial), Some(Q::Missing), Some(Q::Inconsistent)]
+                        .into_iter()
+                        .chain([Q::Overflow, Q::Malformed, Q::Unsupported, Q::Unknown].map(Some))
+                {
+                    let mut event = UsageEvent::new(Timestamp::from_unix_millis(0), "m");
+                    (event.stream, event.end, event.usage) = (stream, end, usage);
+                    assert!(seen.insert(Row::new(&event, 0, None, 0).flags >> STREAM), "{event:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_numbers_of_its_event() {
+        let mut event = UsageEvent::new(Timestamp::from_unix_millis(0), "m");
+        event.status = 429;
+        event.tokens.input = Some(1);
+        event.tokens.output = Some(2);
+        event.tokens.total = Some(3);
+        event.tokens.cache_write_1h = Some(4);
+        event.duration = Some(Duration::from_micros(5_999));
+        event.time_to_first_byte = Some(Duration::MAX);
+        let row = Row::new(&event, 0, Some(6), 7);
+        for (value, number) in [
+            (Value::Key, Some(6)),
+            (Value::Source, Some(7)),
+            (Value::Status, Some(429)),
+            (Value::Input, Some(1)),
+            (Value::Output, Some(2)),
+            (Value::Total, None), // the flag says it
+            (Value::CacheRead, None),
+            (Value::CacheWrite1h, Some(4)),
+            (Value::Duration, Some(5)),
+            (Value::FirstByte, Some(u64::MAX)),
+        ] {
+            assert_eq!(row.values[value as usize], number);
+        }
+        assert_eq!(row.sums().total, 3);
     }
 }

@@ -121,3 +121,42 @@ impl Equivalent<Source<Box<str>>> for Source<&str> {
             && self.endpoint == endpoint.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    fn event(endpoint: &str) -> UsageEvent {
+        let mut event = UsageEvent::new(Timestamp::from_unix_millis(0), "m");
+        event.provider = Some("openai".into());
+        event.endpoint = Some(endpoint.to_owned().into());
+        event
+    }
+
+    #[test]
+    fn a_source_has_one_number_borrowed_or_owned() {
+        let mut ids = Ids::new(9);
+        let mut id = |event: &UsageEvent| {
+            let source = Source::of(event);
+            ids.id(&source, || source.to_owned())
+        };
+        assert_eq!(id(&event("a")), 1);
+        assert_eq!(id(&event("b")), 2);
+        assert_eq!(id(&event("a")), 1);
+        let mut operation = event("a");
+        operation.operation = operation.provider.take();
+        assert_eq!(id(&operation), 3);
+        // F43: a text too long is one of the others, whatever it says.
+        assert_eq!(id(&event(&"x".repeat(257))), 4);
+        assert_eq!(id(&event(&"y".repeat(1_000))), 4);
+    }
+
+    /// F43
+    #[test]
+    fn what_is_over_the_cap_has_the_number_of_the_others() {
+        let mut ids = Ids::new(2);
+        let numbers = [7, 8, 9, 8, 7, 10].map(|key| ids.id(&key, || key));
+        assert_eq!(numbers, [1, 2, 0, 2, 1, 0]);
+    }
+}

@@ -74,6 +74,7 @@ struct Sum {
 }
 
 impl Sum {
+    /// Takes in what lies in the range.
     fn add(&mut self, index: &Snapshot) {
         let Self { from, end, .. } = *self;
         let days = &index.days;
@@ -94,9 +95,9 @@ impl Sum {
 
     /// Takes in whole days that follow each other.
     fn add_days(&mut self, index: &Snapshot, days: &[Arc<Day>]) {
-        let Range { start: first, end: last } = days[0].number..days[days.len() - 1].number;
-        let start = self.only.map_or(0, usize::from);
-        for (model, sums) in (start..).zip(&mut self.by_model) {
+        let (first, last) = (days[0].number, days[days.len() - 1].number);
+        let from = self.only.map_or(0, usize::from);
+        for (model, sums) in (from..).zip(&mut self.by_model) {
             *sums += index.prefix.between(model, first, last);
         }
         // The prefix sums leave out the last day.

@@ -2,8 +2,6 @@
 
 use std::ops::AddAssign;
 
-use crate::UsageEvent;
-
 /// Sums over events. A count that an event does not have adds nothing; a sum too large for its type is the largest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sums<T = u64> {
@@ -20,24 +18,6 @@ pub(crate) struct Sums<T = u64> {
     pub(crate) cache_read: T,
     pub(crate) cache_write: T,
     pub(crate) reasoning: T,
-}
-
-impl Sums {
-    pub(super) fn of(event: &UsageEvent) -> Self {
-        let tokens = &event.tokens;
-        Self {
-            requests: 1,
-            errors: event.is_error().into(),
-            aborted: event.is_aborted().into(),
-            unknown: tokens.is_unknown().into(),
-            input: tokens.input.unwrap_or(0),
-            output: tokens.output.unwrap_or(0),
-            total: tokens.total.unwrap_or(0),
-            cache_read: tokens.cache_read.unwrap_or(0),
-            cache_write: tokens.cache_write.unwrap_or(0),
-            reasoning: tokens.reasoning.unwrap_or(0),
-        }
-    }
 }
 
 impl<T> Sums<T> {
@@ -78,7 +58,7 @@ pub(super) struct Cells {
 impl Cells {
     pub(super) fn add(&mut self, model: u16, sums: Sums) {
         self.all += sums;
-        match self.models.binary_search(&model) {
+        match self.find(model) {
             Ok(at) => self.by_model[at] += sums,
             Err(at) => {
                 insert(&mut self.models, at, model);
@@ -92,7 +72,16 @@ impl Cells {
     }
 
     pub(super) fn of(&self, model: u16) -> Option<&Sums> {
-        self.models.binary_search(&model).ok().map(|at| &self.by_model[at])
+        self.find(model).ok().map(|at| &self.by_model[at])
+    }
+
+    /// Where `model` is, or where it belongs.
+    fn find(&self, model: u16) -> Result<usize, usize> {
+        // On a busy day each model is there, at the place that its number says.
+        match self.models.get(usize::from(model)) {
+            Some(&there) if there == model => Ok(usize::from(model)),
+            _ => self.models.binary_search(&model),
+        }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -100,11 +89,16 @@ impl Cells {
     }
 }
 
-/// `Vec::insert` that grows by an eighth: there are many small vectors that stop growing after their quarter of an hour,
-/// and what they hold in reserve then stays.
+/// `Vec::insert` that grows as [`reserve`] does.
 pub(super) fn insert<T>(vec: &mut Vec<T>, at: usize, value: T) {
-    if vec.len() == vec.capacity() {
-        vec.reserve_exact(vec.len() / 8 + 1);
-    }
+    reserve(vec, 1);
     vec.insert(at, value);
+}
+
+/// `Vec::reserve` that grows by an eighth: there are many small vectors that stop growing after their quarter of an
+/// hour, and what they hold in reserve then stays.
+pub(super) fn reserve<T>(vec: &mut Vec<T>, more: usize) {
+    if vec.capacity() - vec.len() < more {
+        vec.reserve_exact(more.max(vec.len() / 8));
+    }
 }

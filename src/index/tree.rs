@@ -20,6 +20,10 @@ pub(super) fn day_number(at: i64) -> i32 {
     at.div_euclid(DAY) as i32
 }
 
+fn hour_start(at: i64) -> i64 {
+    at - at.rem_euclid(HOUR)
+}
+
 /// A UTC day with events.
 #[derive(Clone, Debug)]
 pub(super) struct Day {
@@ -39,14 +43,19 @@ impl Day {
         i64::from(self.number) * DAY
     }
 
-    pub(super) fn insert(&mut self, row: &Row) {
-        self.cells.add(row.model, row.sums);
-        let start = row.at - row.at.rem_euclid(HOUR);
-        let to = self.hours.partition_point(|hour| hour.start < start);
-        if self.hours.get(to).is_none_or(|hour| hour.start != start) {
-            insert(&mut self.hours, to, Arc::new(Hour::new(start)));
+    /// Takes in `rows`, which are sorted by time and of this day.
+    pub(super) fn insert(&mut self, rows: &[Row]) {
+        for row in rows {
+            self.cells.add(row.model, row.sums());
         }
-        Arc::make_mut(&mut self.hours[to]).insert(row);
+        for rows in rows.chunk_by(|a, b| hour_start(a.at) == hour_start(b.at)) {
+            let start = hour_start(rows[0].at);
+            let to = self.hours.partition_point(|hour| hour.start < start);
+            if self.hours.get(to).is_none_or(|hour| hour.start != start) {
+                insert(&mut self.hours, to, Arc::new(Hour::new(start)));
+            }
+            Arc::make_mut(&mut self.hours[to]).insert(rows);
+        }
     }
 
     /// Time of the first event.
@@ -82,11 +91,23 @@ impl Hour {
         Self { start, cells: Cells::default(), runs: Vec::new() }
     }
 
-    fn insert(&mut self, row: &Row) {
-        self.cells.add(row.model, row.sums);
-        let at = (row.at - self.start) as u32;
-        let to = self.run_for(at);
-        Arc::make_mut(&mut self.runs[to]).insert(at, row);
+    /// Takes in `rows`, which are sorted by time and of this hour.
+    fn insert(&mut self, rows: &[Row]) {
+        for row in rows {
+            self.cells.add(row.model, row.sums());
+        }
+        let start = self.start;
+        let at = |row: &Row| (row.at - start) as u32;
+        for mut rows in rows.chunk_by(|a, b| at(a) / QUARTER == at(b) / QUARTER) {
+            while let Some(first) = rows.first() {
+                let to = self.run_for(at(first));
+                let next = self.runs.get(to + 1).map_or(u32::MAX, |next| next.first());
+                let run = Arc::make_mut(&mut self.runs[to]);
+                let here = rows.partition_point(|row| at(row) < next).min(MAX_RUN - run.columns.len());
+                run.insert(start, &rows[..here]);
+                rows = &rows[here..];
+            }
+        }
     }
 
     /// The number of a run that has room for an event at `at`, and where the order allows it.
@@ -138,9 +159,11 @@ impl Run {
         self.columns.at()[self.columns.len() - 1]
     }
 
-    fn insert(&mut self, at: u32, row: &Row) {
-        self.cells.add(row.model, row.sums);
-        self.columns.insert(at, row);
+    fn insert(&mut self, start: i64, rows: &[Row]) {
+        for row in rows {
+            self.cells.add(row.model, row.sums());
+        }
+        self.columns.insert(start, rows);
     }
 
     /// Takes out the events from `row` on.

@@ -17,7 +17,7 @@ use super::{Answer, Index, Query, Snapshot};
 use crate::{Ending, KeyHash, Timestamp, UsageEvent, UsageQuality};
 
 fn at(text: &str) -> Timestamp {
-    text.parse().unwrap()
+    text.parse().expect("an RFC 3339 time")
 }
 
 /// An event with `input` and `output` counted, and their sum.
@@ -30,8 +30,18 @@ fn event(timestamp: Timestamp, model: &'static str, input: u64, output: u64) -> 
 }
 
 fn indexed<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> Arc<Snapshot> {
+    indexed_in_parts(events, usize::MAX)
+}
+
+/// With a snapshot after each `part` events: they go into the index then, so that those out of order meet later ones.
+fn indexed_in_parts<'a>(events: impl IntoIterator<Item = &'a UsageEvent>, part: usize) -> Arc<Snapshot> {
     let mut index = Index::default();
-    events.into_iter().for_each(|event| index.insert(event));
+    for (i, event) in events.into_iter().enumerate() {
+        index.insert(event);
+        if i % part == part - 1 {
+            index.snapshot();
+        }
+    }
     index.snapshot()
 }
 
@@ -93,7 +103,7 @@ impl Iterator for Traffic {
         if self.next == self.events {
             return None;
         }
-        let start = at("2026-01-01T00:00:00Z").unix_millis();
+        let start = 1_767_225_600_000; // 2026-01-01T00:00:00Z
         let time = self.next * self.span / self.events + self.random(5_000);
         self.next += 1;
 

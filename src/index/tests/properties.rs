@@ -2,7 +2,7 @@
 
 use proptest::{prelude::*, sample::select};
 
-use super::{ALL, event, indexed, naive, sorted};
+use super::{ALL, event, indexed, indexed_in_parts, naive, sorted};
 use crate::{
     Ending, KeyHash, Timestamp, Tokens, UsageEvent, UsageQuality,
     index::{Answer, Index, Query, Snapshot, Sums},
@@ -93,6 +93,11 @@ fn histories() -> impl Strategy<Value = Vec<UsageEvent>> {
     prop::collection::vec(events(), 0..150)
 }
 
+/// One by one, some at a time, all at once.
+fn parts() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(1), 2..500_usize, Just(usize::MAX)]
+}
+
 /// Any range, one that begins and ends at events, or all there is.
 fn ask(history: &[UsageEvent], (from, to, kind): (Timestamp, Timestamp, usize)) -> (Timestamp, Timestamp) {
     let time = |i: usize| history.get(i % history.len().max(1)).map_or(from, |event| event.timestamp);
@@ -128,8 +133,9 @@ proptest! {
         history in histories(),
         asked in prop::collection::vec(ranges(), 8),
         models in prop::collection::vec(models(), 8),
+        part in parts(),
     ) {
-        let snapshot = indexed(&history);
+        let snapshot = indexed_in_parts(&history, part);
         for (asked, model) in asked.into_iter().zip(&models) {
             let (from, to) = ask(&history, asked);
             check(&snapshot, &history, &Query { from, to, model: None })?;
@@ -194,9 +200,10 @@ proptest! {
     fn the_order_of_coming_changes_no_answer(
         (history, shuffled) in histories().prop_flat_map(|history| (Just(history.clone()), Just(history).prop_shuffle())),
         range in ranges(),
+        part in parts(),
     ) {
         let (from, to) = ask(&history, range);
-        let (ordered, shuffled) = (indexed(&history), indexed(&shuffled));
+        let (ordered, shuffled) = (indexed(&history), indexed_in_parts(&shuffled, part));
         for query in [ALL, Query { from, to, model: None }, Query { from, to, model: Some("claude") }] {
             prop_assert_eq!(sorted(ordered.query(&query)), sorted(shuffled.query(&query)));
         }
@@ -218,6 +225,7 @@ proptest! {
         crowded in any::<bool>(),
         sorted_up_to in 0..9_000_usize,
         asked in prop::collection::vec((0..2 * QUARTER, 0..2 * QUARTER), 6),
+        part in parts(),
     ) {
         // Crowded: only some milliseconds, so that equal times lie in several runs.
         let time = |offset: i64| Timestamp::from_unix_millis(if crowded { offset / 300_000 } else { offset } - QUARTER);
@@ -227,7 +235,7 @@ proptest! {
             .collect::<Vec<_>>();
         let sorted_up_to = sorted_up_to.min(history.len());
         history[..sorted_up_to].sort_by_key(|event| event.timestamp);
-        let snapshot = indexed(&history);
+        let snapshot = indexed_in_parts(&history, part);
         for (from, to) in asked {
             let (from, to) = (time(from.min(to)), time(from.max(to)));
             check(&snapshot, &history, &Query { from, to, model: None })?;

@@ -55,11 +55,11 @@ fn snapshots_share_what_lies_between_them_unchanged() {
     let mut index = Index::default();
     Traffic::new(1_000, 4).for_each(|event| index.insert(&event));
     let before = index.snapshot();
-    let (_, last) = before.span().unwrap();
+    let (_, last) = before.span().expect("it has events");
     index.insert(&event(last, "model-1-2026-01-01", 1, 2));
     let after = index.snapshot();
 
-    let (today, earlier) = before.days.split_last().unwrap();
+    let (today, earlier) = before.days.split_last().expect("it has days");
     assert!(earlier.iter().zip(&after.days).all(|(a, b)| Arc::ptr_eq(a, b)));
     assert!(Arc::ptr_eq(&before.prefix, &after.prefix));
     assert!(Arc::ptr_eq(&before.models, &after.models));

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::{access::Refusal, query::Misunderstood};
 use crate::{
     Status, Timestamp,
-    index::{Answer, Sums},
+    index::{Answer, Snapshot, Sums},
 };
 
 /// The body of an answer of [`MetricsService`](super::MetricsService): in one piece, of known length.
@@ -147,7 +147,7 @@ pub(super) fn misunderstood(what: Misunderstood) -> Response<MetricsBody> {
     error(StatusCode::BAD_REQUEST, code, text)
 }
 
-pub(super) fn health(status: &Status) -> Response<MetricsBody> {
+pub(super) fn health(status: &Status, snapshot: &Snapshot) -> Response<MetricsBody> {
     /// `ok` is that the service answers; whether the file does is `status`.
     #[derive(Serialize)]
     struct Health<'a> {
@@ -161,9 +161,17 @@ pub(super) fn health(status: &Status) -> Response<MetricsBody> {
         queued: u64,
         dropped: u64,
         events: u64,
+        /// Distinct models among them.
+        models: usize,
+        /// The first of them, and the last.
+        first: Option<Timestamp>,
+        last: Option<Timestamp>,
+        index_bytes: usize,
+        file_bytes: u64,
         bad_lines: u64,
         version: &'a str,
     }
+    let span = snapshot.span();
     json(
         StatusCode::OK,
         &Health {
@@ -175,7 +183,12 @@ pub(super) fn health(status: &Status) -> Response<MetricsBody> {
             persisted: status.persisted,
             queued: status.queued,
             dropped: status.dropped,
-            events: status.events,
+            events: snapshot.events(),
+            models: snapshot.models(),
+            first: span.map(|(first, _)| first),
+            last: span.map(|(_, last)| last),
+            index_bytes: snapshot.heap_bytes(),
+            file_bytes: status.file_bytes,
             bad_lines: status.bad_lines,
             version: env!("CARGO_PKG_VERSION"),
         },

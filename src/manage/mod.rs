@@ -232,7 +232,10 @@ impl Inner {
         match route {
             Route::Nowhere => answer::not_found(),
             _ if !is_read => answer::method_not_allowed(),
-            Route::Health => answer::health(&self.writer.status()),
+            Route::Health => {
+                let snapshot = self.writer.snapshot().await;
+                answer::health(&self.writer.status(), &snapshot)
+            }
             Route::Metrics => self.metrics(request.uri.query().unwrap_or_default()).await,
             #[cfg(feature = "dashboard")]
             Route::Page(asset) => page::respond(asset, &request.headers),

@@ -1,5 +1,5 @@
 //! What several tests need.
-#![allow(dead_code, reason = "not every test needs all of it")]
+#![allow(dead_code, unreachable_pub, reason = "not every test needs all of it, and none is needed beyond")]
 
 use std::{
     collections::VecDeque,

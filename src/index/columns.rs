@@ -23,7 +23,7 @@ enum Value {
     Status,
     Input,
     Output,
-    /// Unless the flag `TOTAL_IS_SUM` says it.
+    /// Unless it is input plus output, which goes without saying.
     Total,
     CacheRead,
     CacheWrite,
@@ -41,12 +41,10 @@ const VALUES: usize = Value::FirstByte as usize + 1;
 const ERROR: u16 = 1;
 const ABORTED: u16 = 1 << 1;
 const UNKNOWN: u16 = 1 << 2;
-/// The total is there, and is input plus output: it takes no column then.
-const TOTAL_IS_SUM: u16 = 1 << 3;
 // Above them, each 0 for "not known": two bits for `stream`, four each for `end` and `usage`.
-const STREAM: u32 = 4;
-const END: u32 = 6;
-const USAGE: u32 = 10;
+const STREAM: u32 = 3;
+const END: u32 = 5;
+const USAGE: u32 = 9;
 
 impl Row {
     /// The event, with the numbers that the dictionaries have for what it repeats.
@@ -60,12 +58,9 @@ impl Row {
         let mut flags = event.stream.map_or(0, |stream| 1 + u16::from(stream)) << STREAM
             | event.end.map_or(0, |end| 1 + end as u16) << END
             | event.usage.map_or(0, |usage| 1 + usage as u16) << USAGE;
-        for (flag, set) in [
-            (ERROR, event.is_error()),
-            (ABORTED, event.is_aborted()),
-            (UNKNOWN, tokens.is_unknown()),
-            (TOTAL_IS_SUM, total_is_sum),
-        ] {
+        for (flag, set) in
+            [(ERROR, event.is_error()), (ABORTED, event.is_aborted()), (UNKNOWN, tokens.is_unknown())]
+        {
             flags |= if set { flag } else { 0 };
         }
 
@@ -100,6 +95,7 @@ impl Row {
 #[inline]
 fn sums(flags: u16, number: impl Fn(Value) -> Option<u64>) -> Sums {
     let flag = |flag: u16| u64::from(flags & flag != 0);
+    let total = number(Value::Total);
     let number = |value| number(value).unwrap_or(0);
     let (input, output) = (number(Value::Input), number(Value::Output));
     Sums {
@@ -109,7 +105,8 @@ fn sums(flags: u16, number: impl Fn(Value) -> Option<u64>) -> Sums {
         unknown: flag(UNKNOWN),
         input,
         output,
-        total: if flag(TOTAL_IS_SUM) > 0 { input + output } else { number(Value::Total) },
+        // Where a call broke off, the input that is known counts, although its total is not.
+        total: total.unwrap_or_else(|| input.saturating_add(output)),
         cache_read: number(Value::CacheRead),
         cache_write: number(Value::CacheWrite),
         reasoning: number(Value::Reasoning),
@@ -400,7 +397,7 @@ mod tests {
             (Value::Status, Some(429)),
             (Value::Input, Some(1)),
             (Value::Output, Some(2)),
-            (Value::Total, None), // the flag says it
+            (Value::Total, None), // goes without saying
             (Value::CacheRead, None),
             (Value::CacheWrite1h, Some(4)),
             (Value::Duration, Some(5)),

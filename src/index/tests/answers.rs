@@ -87,7 +87,7 @@ fn an_event_without_counts_is_a_request_of_unknown_size_and_zero_is_a_count() {
 }
 
 #[test]
-fn a_total_counts_as_it_was_given() {
+fn a_total_counts_as_it_was_given_and_without_one_what_is_known() {
     let time = at("2026-01-02T03:04:05Z");
     let mut only_total = UsageEvent::new(time, "m");
     only_total.tokens.total = Some(100);
@@ -95,9 +95,11 @@ fn a_total_counts_as_it_was_given() {
     contradicts.tokens.total = Some(1000);
     let mut no_total = event(time, "m", 1, 2);
     no_total.tokens.total = None;
+    let mut broke_off = UsageEvent::new(time, "m");
+    broke_off.tokens.input = Some(10);
 
-    let totals = ask_all(&indexed(&[only_total, contradicts, no_total])).totals;
-    assert_eq!((totals.input, totals.output, totals.total), (2, 4, 1100));
+    let totals = ask_all(&indexed(&[only_total, contradicts, no_total, broke_off])).totals;
+    assert_eq!((totals.input, totals.output, totals.total), (12, 4, 1113));
 }
 
 #[test]

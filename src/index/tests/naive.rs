@@ -36,10 +36,12 @@ struct Exact([u128; 10]);
 impl Exact {
     fn add(&mut self, event: &UsageEvent) {
         let tokens = event.tokens;
+        // Without a total, what is known of it.
+        let known = tokens.input.unwrap_or(0).saturating_add(tokens.output.unwrap_or(0));
         let counts = [
             tokens.input,
             tokens.output,
-            tokens.total,
+            tokens.total.or(tokens.input.or(tokens.output).map(|_| known)),
             tokens.cache_read,
             tokens.cache_write,
             tokens.reasoning,

@@ -1,158 +1,187 @@
-//! The command line, and the settings that it makes together with a configuration file.
+//! The command line, the environment and the config file; what comes first wins.
 
-use std::{env, error::Error, fmt, fs, net::SocketAddr, path::PathBuf};
+use std::{
+    env, fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
-use hyper::Uri;
-use lexopt::{Arg, Parser, ValueExt};
+use anyhow::{Context, bail, ensure};
+use http::{Uri, uri::Scheme};
+use lexopt::prelude::*;
 use serde::Deserialize;
 use tower_llm_usage::Config;
 
-pub(crate) const HELP: &str = "\
-A streaming reverse proxy for LLM APIs that records who used which model, and how many tokens.
+const HELP: &str = "\
+A streaming reverse proxy for LLM APIs that records usage.
 
 Usage: proxy [OPTIONS]
 
-Options:
-  --listen ADDRESS        Where to listen [default: 127.0.0.1:8317]
-  --upstream URL          The API to forward to; without it, a simulated provider answers
-  --usage-file PATH       Where usage is kept [default: ~/.cli-proxy-api/usage.json]
-  --management-key KEY    The key for the management routes [default: a random one]
-  --allow-remote          Answer the management routes to other machines, too
-  --config FILE           Settings in YAML; the options above win over it
-  --help                  Show this
-  --version               Show the version
+  --listen ADDR:PORT     where to listen; port 0 takes a free one [default: 127.0.0.1:8317]
+  --upstream URL         the provider, such as https://api.openai.com [default: a simulated one]
+  --usage-file PATH      where calls are kept [default: usage.json in the config file's auth-dir,
+                         which is ~/.cli-proxy-api if not set]
+  --management-key KEY   what opens the dashboard [default: a random key, shown at the start]
+  --allow-remote         answer management requests from other machines, too
+  --config FILE          YAML with usage-statistics-enabled, auth-dir, remote-management, …
+  -h, --help             show this
+  -V, --version          show the version
 
-Environment:
-  MANAGEMENT_PASSWORD     A management key; sets --allow-remote
+MANAGEMENT_PASSWORD in the environment sets a key and allows remote use, unless --management-key is given.
 ";
 
-pub(crate) enum Command {
-    Run(Box<Settings>),
-    Help,
-    Version,
+const MANAGEMENT_PASSWORD: &str = "MANAGEMENT_PASSWORD";
+
+/// What the user asks for.
+pub(crate) enum Wish {
+    Serve(Box<Settings>),
+    /// To read this: the help or the version.
+    Read(String),
 }
 
 pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
-    /// Scheme, authority, and a path that goes in front of every request's.
+    /// `None`: simulated.
     pub(crate) upstream: Option<Uri>,
-    /// With a management key in any case.
     pub(crate) config: Config,
-    /// The management key, where it may be shown: it was made up, or typed on the command line.
-    pub(crate) shown_key: Option<String>,
+    pub(crate) key: Key,
 }
 
-/// What is wrong, in one sentence.
-#[derive(Debug)]
-pub(crate) struct Invalid(String);
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// What may be shown of the management key.
+pub(crate) enum Key {
+    /// All: it was made here, or is on the command line for all to see.
+    Shown(String),
+    /// Nothing, since output ends up in logs. `variable` is the shell's for it in examples.
+    Kept { place: String, variable: &'static str },
+    /// The management routes are switched off.
+    Off,
 }
 
-impl Error for Invalid {}
-
-impl From<lexopt::Error> for Invalid {
-    fn from(error: lexopt::Error) -> Self {
-        Self(format!("{error}; try --help"))
-    }
-}
-
-pub(crate) fn parse() -> Result<Command, Invalid> {
-    let mut listen = SocketAddr::from(([127, 0, 0, 1], 8317));
-    let mut upstream = None;
-    let mut usage_file = None;
-    let mut key = None;
+pub(crate) fn read() -> anyhow::Result<Wish> {
+    let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8317));
+    let (mut upstream, mut usage_file, mut management_key, mut config_file) = (None, None, None, None);
     let mut allow_remote = false;
-    let mut file = None;
 
-    let mut parser = Parser::from_env();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Long("listen") => {
-                let text = parser.value()?.string()?;
-                listen =
-                    text.parse().map_err(|_| Invalid(format!("--listen: '{text}' is not ADDRESS:PORT")))?;
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("listen") => {
+                let address = arguments.value()?.string()?;
+                listen = address.parse().with_context(|| {
+                    format!("--listen {address:?} is not an address such as 127.0.0.1:8317")
+                })?;
             }
-            Arg::Long("upstream") => upstream = Some(parse_upstream(&parser.value()?.string()?)?),
-            Arg::Long("usage-file") => usage_file = Some(PathBuf::from(parser.value()?)),
-            Arg::Long("management-key") => {
-                key = Some(parser.value()?.string()?).filter(|key| !key.is_empty())
+            Long("upstream") => upstream = Some(upstream_url(&arguments.value()?.string()?)?),
+            Long("usage-file") => usage_file = Some(PathBuf::from(arguments.value()?)),
+            Long("management-key") => management_key = Some(sendable(arguments.value()?.string()?)?),
+            Long("allow-remote") => allow_remote = true,
+            Long("config") => config_file = Some(PathBuf::from(arguments.value()?)),
+            Short('h') | Long("help") => return Ok(Wish::Read(HELP.to_owned())),
+            Short('V') | Long("version") => {
+                return Ok(Wish::Read(concat!("proxy ", env!("CARGO_PKG_VERSION"), "\n").to_owned()));
             }
-            Arg::Long("allow-remote") => allow_remote = true,
-            Arg::Long("config") => file = Some(PathBuf::from(parser.value()?)),
-            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
-            Arg::Long("version") | Arg::Short('V') => return Ok(Command::Version),
-            other => return Err(other.unexpected().into()),
+            _ => return Err(argument.unexpected().into()),
         }
     }
 
-    let mut config = match file {
-        Some(path) => read(&path)?,
-        None => on(Config::default()),
+    let mut config = match &config_file {
+        Some(path) => config_in(path)?,
+        None => recording(Config::default()),
     };
-    if let Some(path) = usage_file {
-        config.usage_statistics.file = Some(path);
+    if let Some(usage_file) = usage_file {
+        config.usage_statistics.file = Some(usage_file);
     }
-    let management = &mut config.remote_management;
-    management.allow_remote |= allow_remote;
-    let shown_key = match (key, env::var("MANAGEMENT_PASSWORD")) {
-        (Some(key), _) => {
-            management.secret_key = key.as_str().into();
-            Some(key)
-        }
-        (None, Ok(password)) if !password.is_empty() => {
-            management.secret_key = password.into();
-            management.allow_remote = true;
-            None
-        }
-        (None, _) if management.secret_key.is_empty() => {
-            let key = uuid::Uuid::new_v4().simple().to_string();
-            management.secret_key = key.as_str().into();
-            Some(key)
-        }
-        (None, _) => None,
-    };
-    Ok(Command::Run(Box::new(Settings { listen, upstream, config, shown_key })))
+    let key = choose_key(&mut config, management_key, config_file)?;
+    config.remote_management.allow_remote |= allow_remote;
+    Ok(Wish::Serve(Box::new(Settings { listen, upstream, config, key })))
 }
 
-/// Recording is what this program is for.
-fn on(mut config: Config) -> Config {
-    config.usage_statistics_enabled = true;
-    config
+fn upstream_url(url: &str) -> anyhow::Result<Uri> {
+    // Before anything is shown of it.
+    ensure!(!url.contains('@'), "--upstream must be a URL without user and password");
+    let upstream = url
+        .parse::<Uri>()
+        .with_context(|| format!("--upstream {url:?} is not a URL such as https://api.openai.com"))?;
+    ensure!(
+        [Some(&Scheme::HTTP), Some(&Scheme::HTTPS)].contains(&upstream.scheme()),
+        "--upstream {url:?} must begin with http:// or https://"
+    );
+    ensure!(!url.contains(['?', '#']), "--upstream {url:?} must end with its path");
+    Ok(upstream)
 }
 
-fn read(path: &PathBuf) -> Result<Config, Invalid> {
+/// A key that a client can put into a header.
+fn sendable(key: String) -> anyhow::Result<String> {
+    ensure!(
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()),
+        "--management-key must be letters, digits and signs of ASCII, without spaces"
+    );
+    Ok(key)
+}
+
+fn config_in(path: &Path) -> anyhow::Result<Config> {
+    /// A switch that is not in the file is on, other than in [`Config`].
     #[derive(Deserialize)]
     #[serde(rename_all = "kebab-case")]
     struct Switch {
         usage_statistics_enabled: Option<bool>,
     }
-    let invalid = |error: &dyn fmt::Display| {
-        Invalid(format!("cannot read the configuration {}: {error}", path.display()))
+
+    let shown = path.display();
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read the config file {shown}"))?;
+    let parse = || -> Result<Config, serde_saphyr::Error> {
+        let Some(switch) = serde_saphyr::from_str::<Option<Switch>>(&text)? else {
+            return Ok(recording(Config::default()));
+        };
+        let config = serde_saphyr::from_str::<Config>(&text)?;
+        Ok(if switch.usage_statistics_enabled.is_none() { recording(config) } else { config })
     };
-    let text = fs::read_to_string(path).map_err(|e| invalid(&e))?;
-    let config: Config = serde_saphyr::from_str(&text).map_err(|e| invalid(&one_line(&e)))?;
-    let switch: Switch = serde_saphyr::from_str(&text).map_err(|e| invalid(&one_line(&e)))?;
-    Ok(if switch.usage_statistics_enabled.is_none() { on(config) } else { config })
-}
-
-/// Without the piece of the file around the fault, which could be a key.
-fn one_line(error: &impl fmt::Display) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-fn parse_upstream(text: &str) -> Result<Uri, Invalid> {
-    let invalid = || Invalid(format!("--upstream: '{text}' is not a URL such as https://api.openai.com"));
-    let uri: Uri = text.parse().map_err(|_| invalid())?;
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("http" | "https"), Some(authority))
-            if !authority.as_str().contains('@') && uri.query().is_none() =>
-        {
-            Ok(uri)
-        }
-        _ => Err(invalid()),
+    // Its text is one line only without the excerpt, which could hold the key besides.
+    let config = parse()
+        .map_err(|error| anyhow::anyhow!("{}", error.without_snippet()))
+        .with_context(|| format!("the config file {shown} is not usable"))?;
+    let prefix = &config.remote_management.prefix;
+    if !prefix.starts_with('/') || prefix.trim_end_matches('/').is_empty() {
+        bail!(
+            "the config file {shown} is not usable: remote-management.prefix must be a path such as /management"
+        );
     }
+    Ok(config)
+}
+
+/// This is a proxy that records; nobody starts it to have it off.
+fn recording(mut config: Config) -> Config {
+    config.usage_statistics_enabled = true;
+    config
+}
+
+/// The command line's key, else the environment's, else the file's, else a new one.
+fn choose_key(
+    config: &mut Config,
+    given: Option<String>,
+    config_file: Option<PathBuf>,
+) -> anyhow::Result<Key> {
+    let management = &mut config.remote_management;
+    let key = if let Some(key) = given {
+        management.secret_key = key.as_str().into();
+        // A bcrypt hash opens nothing.
+        match key.starts_with("$2") {
+            true => Key::Kept { place: "the hash of --management-key".to_owned(), variable: "KEY" },
+            false => Key::Shown(key),
+        }
+    } else if let Some(key) = env::var_os(MANAGEMENT_PASSWORD).filter(|key| !key.is_empty()) {
+        let key = key.into_string().ok().with_context(|| format!("{MANAGEMENT_PASSWORD} is not UTF-8"))?;
+        management.secret_key = key.into();
+        management.allow_remote = true;
+        Key::Kept { place: MANAGEMENT_PASSWORD.to_owned(), variable: MANAGEMENT_PASSWORD }
+    } else if let (false, Some(file)) = (management.secret_key.is_empty(), config_file) {
+        Key::Kept { place: file.display().to_string(), variable: "KEY" }
+    } else {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).context("cannot make a management key")?;
+        let key = format!("{:032x}", u128::from_ne_bytes(random));
+        management.secret_key = key.as_str().into();
+        Key::Shown(key)
+    };
+    Ok(if management.enabled == Some(false) { Key::Off } else { key })
 }

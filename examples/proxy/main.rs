@@ -1,229 +1,191 @@
-//! A streaming reverse proxy in front of an LLM API, with usage recording and its management routes.
+//! A streaming reverse proxy that records usage. Without `--upstream`, a simulated provider answers.
 //!
-//! `cargo run --release --example proxy` runs it with a simulated provider behind it; `--help` says what else it does.
+//! ```sh
+//! cargo run --release --example proxy -- --upstream https://api.openai.com
+//! ```
 
 mod args;
 mod forward;
+mod serve;
 mod simulate;
 
-use std::{convert::Infallible, error::Error, net::SocketAddr, process::ExitCode, time::Duration};
-
-use http_body_util::BodyExt;
-use hyper::{Request, Response, body::Incoming};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::{conn::auto, graceful::GracefulShutdown},
-};
-use tokio::net::TcpListener;
-use tower::{Layer, ServiceExt};
-use tower_llm_usage::{MetricsService, PeerAddr, Usage, UsageService};
-
-use crate::{
-    args::{Command, Settings},
-    forward::{Body, BoxError, Forward},
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
 };
 
-/// How long running responses may go on after a signal to stop.
-const GRACE: Duration = Duration::from_secs(10);
+use anyhow::Context;
+use args::{Key, Settings};
+use http::Uri;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serve::{Routes, Signals};
+use tokio::{net::TcpListener, runtime::Runtime};
+use tower::Layer;
+use tower_llm_usage::Usage;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let outcome = match args::parse() {
-        Ok(Command::Run(settings)) => run(*settings).await,
-        Ok(Command::Help) => {
-            print!("{}", args::HELP);
-            Ok(())
+fn main() -> ExitCode {
+    let settings = match args::read() {
+        Ok(args::Wish::Serve(settings)) => *settings,
+        Ok(args::Wish::Read(text)) => {
+            say(&text);
+            return ExitCode::SUCCESS;
         }
-        Ok(Command::Version) => {
-            println!("proxy {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
-        Err(invalid) => Err(invalid.into()),
+        Err(error) => return refuse(&error),
     };
-    match outcome {
+    match run(settings) {
+        Ok(exit_code) => exit_code,
+        Err(error) => refuse(&error),
+    }
+}
+
+/// `Err` is a start that failed.
+fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    let serving = Runtime::new().context("cannot start the runtime")?;
+    let usage = serving.block_on(start_and_serve(settings))?;
+    // Ends what is still running, wherever it runs, so that each call is recorded before the usage is closed.
+    serving.shutdown_timeout(Duration::from_secs(1));
+
+    let closing = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(closing.context("cannot start the runtime")?.block_on(close(&usage)))
+}
+
+async fn start_and_serve(settings: Settings) -> anyhow::Result<Usage> {
+    let Settings { listen, upstream, config, key } = settings;
+    // Before the usage file: a second start on the same address leaves it alone.
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let address = listener.local_addr().context("cannot learn the address listened on")?;
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let simulated = upstream.is_none();
+    let upstream = match upstream {
+        Some(upstream) => upstream,
+        None => {
+            let simulated = simulate::start().await.context("cannot start the simulated provider")?;
+            Uri::try_from(format!("http://{}", simulated.addr))
+                .context("the simulated provider has no address")?
+        }
+    };
+    let forward = forward::service(&upstream)?;
+    let prefix = config.remote_management.prefix.trim_end_matches('/').to_owned();
+    let usage_file = config.usage_file();
+    let usage = Usage::open(config)?;
+
+    let status = usage.status();
+    let recording = if status.recording { "" } else { ", recording is off" };
+    let file = format!("{} ({} events{recording})", usage_file.display(), status.events);
+    say(&greeting(reachable(address), &upstream, simulated, &prefix, &key, &file));
+    if status.bad_lines > 0 {
+        say(&format!("  note         {} lines of the usage file cannot be read\n\n", status.bad_lines));
+    }
+
+    let routes = Routes { proxy: usage.layer().layer(forward), metrics: usage.metrics_service(), prefix };
+    serve::serve(listener, routes, signals).await;
+    Ok(usage)
+}
+
+/// Writes what is queued and says what became of it. One more signal gives up on a disk that hangs.
+async fn close(usage: &Usage) -> ExitCode {
+    let signalled = async {
+        match Signals::listen() {
+            Ok(mut signals) => signals.next().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let closed = tokio::select! {
+        closed = usage.close() => closed.map_err(anyhow::Error::from),
+        () = signalled => Err(anyhow::anyhow!("ended by a signal before all was written")),
+    };
+    let status = usage.status();
+    let lost = if status.dropped > 0 { format!(", {} lost", status.dropped) } else { String::new() };
+    say(&format!(
+        "{} calls recorded, {} written{lost}; the usage file holds {} events.\n",
+        status.observed, status.persisted, status.events
+    ));
+    match closed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chain(&*error));
-            ExitCode::from(2)
+            complain(&error);
+            ExitCode::FAILURE
         }
     }
 }
 
-/// An error and its causes, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-async fn run(settings: Settings) -> Result<(), BoxError> {
-    let Settings { listen, upstream, config, shown_key } = settings;
-    let file = config.usage_file();
-    let prefix = config.remote_management.prefix.trim_end_matches('/').to_owned();
-
-    let listener = TcpListener::bind(listen).await.map_err(|e| format!("cannot listen on {listen}: {e}"))?;
-    let usage = tokio::task::spawn_blocking(|| Usage::open(config)).await??;
-    let (upstream, provider) = match upstream {
-        Some(url) => (url.clone(), url.to_string()),
-        None => {
-            let address = simulate::start().await?;
-            (
-                format!("http://{address}").parse()?,
-                format!("a simulated provider at http://{address} (no --upstream given)"),
-            )
+fn greeting(at: SocketAddr, upstream: &Uri, simulated: bool, prefix: &str, key: &Key, file: &str) -> String {
+    let mut text = format!("\n  listening    http://{at}\n  upstream     ");
+    let _ = match simulated {
+        true => writeln!(text, "simulated: no provider is asked, all answers are made up"),
+        false => writeln!(text, "{upstream}"),
+    };
+    let metrics = format!("http://{at}{prefix}/metrics");
+    let _ = match key {
+        Key::Shown(key) => {
+            let fragment = utf8_percent_encode(key, NON_ALPHANUMERIC);
+            writeln!(text, "  dashboard    {metrics}/ui#key={fragment}\n  key          {key}")
         }
+        Key::Kept { place, .. } => {
+            writeln!(text, "  dashboard    {metrics}/ui\n  key          the one in {place}")
+        }
+        Key::Off => writeln!(text, "  dashboard    off (remote-management.enabled)"),
     };
-    let proxy = Proxy {
-        calls: usage.layer().layer(Forward::new(upstream)?),
-        management: usage.metrics_service(),
-        prefix,
+    let _ = writeln!(text, "  usage file   {file}\n\n  Try it:\n");
+    // An upstream such as https://openrouter.ai/api/v1 brings the version along.
+    let v1 = if upstream.path().trim_end_matches('/').ends_with("/v1") { "" } else { "/v1" };
+    let authorization = match simulated {
+        true => " -H 'Authorization: Bearer sk-demo'",
+        false => r#" -H "Authorization: Bearer $OPENAI_API_KEY""#,
     };
-
-    let address = listener.local_addr()?;
-    let loaded = usage.status().events;
-    print_welcome(
-        address,
-        &provider,
-        &file.display().to_string(),
-        loaded,
-        &proxy.prefix,
-        shown_key.as_deref(),
+    let question = r#""messages":[{"role":"user","content":"Hello!"}]"#;
+    let _ = writeln!(
+        text,
+        "curl http://{at}{v1}/chat/completions{authorization} --json '{{\"model\":\"gpt-4o-mini\",{question}}}'\n",
     );
-    serve(listener, proxy).await?;
-
-    usage.close().await?;
-    let status = usage.status();
-    println!("Stopped. {} events written to {}, {} lost.", status.persisted, file.display(), status.dropped);
-    Ok(())
-}
-
-/// Serves until a signal to stop, then lets running responses come to their end.
-async fn serve(listener: TcpListener, proxy: Proxy) -> Result<(), BoxError> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(hyper_util::rt::TokioTimer::new());
-    let graceful = GracefulShutdown::new();
-    let mut stop = Signals::new()?;
-    loop {
-        let (stream, peer) = tokio::select! {
-            () = stop.next() => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                // Out of file descriptors, or a client that is gone again: others may do better in a moment.
-                Err(error) => {
-                    eprintln!("cannot accept a connection: {error}");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
-        // Tokens are small, and someone reads along.
-        let _ = stream.set_nodelay(true);
-        let proxy = proxy.clone();
-        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(PeerAddr(peer));
-            proxy.clone().answer(request)
-        });
-        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            // A client that breaks off is no news.
-            let _ = connection.await;
-        });
-    }
-
-    drop(listener);
-    println!("Stopping; running responses have {} s to end. A second signal ends them now.", GRACE.as_secs());
-    tokio::select! {
-        () = graceful.shutdown() => {}
-        () = tokio::time::sleep(GRACE) => {}
-        () = stop.next() => {}
-    }
-    Ok(())
-}
-
-/// The management routes under their prefix, and the proxy for everything else.
-#[derive(Clone)]
-struct Proxy {
-    calls: UsageService<Forward>,
-    management: MetricsService,
-    prefix: String,
-}
-
-impl Proxy {
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let is_management = request
-            .uri()
-            .path()
-            .strip_prefix(&self.prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if is_management {
-            let response = self.management.oneshot(request).await?;
-            Ok(response.map(|body| body.map_err(|never| match never {}).boxed_unsync()))
-        } else {
-            Ok(self.calls.oneshot(request).await?.map(BodyExt::boxed_unsync))
-        }
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = self.terminate.recv() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
-    }
-}
-
-fn print_welcome(
-    address: SocketAddr,
-    provider: &str,
-    file: &str,
-    loaded: u64,
-    prefix: &str,
-    shown_key: Option<&str>,
-) {
-    // An address to listen on everywhere is none to go to.
-    let host = if address.ip().is_unspecified() {
-        SocketAddr::from(([127, 0, 0, 1], address.port()))
-    } else {
-        address
+    let _ = match simulated {
+        true => writeln!(
+            text,
+            "curl -N http://{at}/v1/messages -H 'x-api-key: sk-demo' -H 'anthropic-version: 2023-06-01' \
+             --json '{{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":256,\"stream\":true,{question}}}'\n"
+        ),
+        false => writeln!(
+            text,
+            "curl -N http://{at}{v1}/chat/completions{authorization} --json '{{\"model\":\"gpt-4o-mini\",\
+             \"stream\":true,\"stream_options\":{{\"include_usage\":true}},{question}}}'\n"
+        ),
     };
-    let base = format!("http://{host}");
-    let (key, fragment) = match shown_key {
-        Some(key) => (key, format!("#key={key}")),
-        None => ("$MANAGEMENT_KEY", String::new()),
+    let _ = match key {
+        // As a shell reads it, whatever is in it.
+        Key::Shown(key) => {
+            writeln!(text, "curl {metrics} -H 'Authorization: Bearer {}'\n", key.replace('\'', r"'\''"))
+        }
+        Key::Kept { variable, .. } => {
+            writeln!(text, "curl {metrics} -H \"Authorization: Bearer ${variable}\"\n")
+        }
+        Key::Off => Ok(()),
     };
-    println!("Proxy       {base}");
-    println!("Upstream    {provider}");
-    println!("Dashboard   {base}{prefix}/metrics/ui{fragment}");
-    println!("Key         {}", shown_key.unwrap_or("the one that you have set"));
-    println!("Usage file  {file} ({loaded} events)");
-    println!();
-    println!("Try it:");
-    println!(
-        "  curl -s {base}/v1/chat/completions -H 'authorization: Bearer sk-demo' -H 'content-type: application/json' \
-         -d '{{\"model\":\"gpt-4o-mini\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
-    );
-    println!(
-        "  curl -sN {base}/v1/messages -H 'x-api-key: sk-demo' -H 'anthropic-version: 2023-06-01' \
-         -H 'content-type: application/json' -d '{{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":200,\"stream\":true,\
-         \"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
-    );
-    println!("  curl -s {base}{prefix}/metrics -H \"authorization: Bearer {key}\"");
-    println!();
+    text
+}
+
+/// Where a client on this machine finds a server that listens on all addresses.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+fn refuse(error: &anyhow::Error) -> ExitCode {
+    complain(error);
+    ExitCode::from(2)
+}
+
+/// Nobody may be there to read it, which is no reason to stop; `println!` would panic.
+fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn complain(error: &anyhow::Error) {
+    let _ = writeln!(io::stderr(), "error: {error:#}");
 }

@@ -44,10 +44,15 @@ const SENTENCES: [&str; 8] = [
     "In the end the shortest letter was the one that everybody kept.",
 ];
 
+/// The provider, while the runtime lives.
+pub(crate) struct Simulated {
+    pub(crate) addr: SocketAddr,
+}
+
 /// Starts the provider on a port of its own.
-pub(crate) async fn start() -> io::Result<SocketAddr> {
+pub(crate) async fn start() -> io::Result<Simulated> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = listener.local_addr()?;
+    let addr = listener.local_addr()?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let _ = stream.set_nodelay(true);
@@ -57,7 +62,7 @@ pub(crate) async fn start() -> io::Result<SocketAddr> {
             });
         }
     });
-    Ok(address)
+    Ok(Simulated { addr })
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Script>, Infallible> {

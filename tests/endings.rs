@@ -1,4 +1,5 @@
 //! When a response is at its end, and how: behind real servers, which drop a body as they like.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What the routes answer.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

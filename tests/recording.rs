@@ -1,4 +1,5 @@
 //! What is recorded of a call, and of which.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -44,7 +44,7 @@ impl Decoder {
     pub(super) fn new<'a>(
         codings: impl IntoIterator<Item = &'a [u8]>,
         reader: Reader,
-    ) -> Result<Self, Reader> {
+    ) -> Result<Self, Box<Reader>> {
         let end = Arc::new(Mutex::new(End { reader, budget: LARGE }));
         // The first coding was applied first, so that its decoder stands last, next to the reader.
         let chain = codings
@@ -54,7 +54,7 @@ impl Decoder {
             });
         match chain {
             Some(chain) => Ok(Self { chain: Mutex::new(Some(chain)), end }),
-            None => Err(take(end)),
+            None => Err(Box::new(take(end))),
         }
     }
 

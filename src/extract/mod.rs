@@ -98,7 +98,7 @@ impl Extractor {
         let source = match self.source {
             Source::Plain(reader) if codings.peek().is_some() => match Decoder::new(codings, reader) {
                 Ok(decoder) => Source::Encoded(Some(decoder)),
-                Err(reader) => Source::Unknown(reader),
+                Err(reader) => Source::Unknown(*reader),
             },
             source => source,
         };

@@ -41,7 +41,8 @@ where
     let text = unescape(raw);
     let clean = text.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect::<String>();
     let clean = clean.trim();
-    SmallVec::from_slice(clean[..clean.floor_char_boundary(max)].trim_end().as_bytes())
+    let end = (0..=max.min(clean.len())).rev().find(|end| clean.is_char_boundary(*end)).unwrap_or(0);
+    SmallVec::from_slice(clean[..end].trim_end().as_bytes())
 }
 
 /// A JSON string as a word of a provider's vocabulary: what is no letter, digit or mark of a name becomes `_`.

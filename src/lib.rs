@@ -69,13 +69,18 @@
 //!
 //! # Where to put the layer
 //!
-//! Inside of a layer that compresses responses and outside of one that decompresses them: encoded bodies are recorded
-//! as [`Unsupported`](UsageQuality::Unsupported). Inside of authentication. Outside of retries to count a call once,
-//! inside to count every try. Two of them around one service count once.
+//! Inside of a layer that compresses responses, and outside of one that decompresses them: encoded bodies are read, too,
+//! but what need not be decoded costs nothing. Inside of authentication. Outside of retries to count a call once, inside
+//! to count every try. Two of them around one service count once.
 //!
 //! # Features
 //!
-//! - `dashboard` (default): the page at `metrics/ui`.
+//! All of them are on by default.
+//!
+//! - `dashboard`: the page at `metrics/ui`.
+//! - `decompression-br`, `decompression-deflate`, `decompression-gzip`, `decompression-zstd`: usage in bodies with this
+//!   `Content-Encoding`. Without it, and in any other encoding, they are recorded as
+//!   [`Unsupported`](UsageQuality::Unsupported).
 
 mod body;
 mod config;
@@ -108,3 +113,8 @@ pub use manage::{MetricsBody, MetricsFuture, MetricsService, PeerAddr};
 pub use service::UsageService;
 pub use usage::Usage;
 pub use writer::Status;
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,7 +2,8 @@
 //! and Ollama, at the pace of a person who reads aloud.
 //!
 //! Every answer says that it is simulated (`x-simulated: true`). Headers of a request steer it: `x-simulated-pace` is
-//! the milliseconds a word takes, `x-simulated-error` a status (429, 500, 529) or `stream`, for an error in mid-stream.
+//! the milliseconds a word takes (as is the variable `SIMULATED_PACE_MS`), `x-simulated-error` a status (429, 500, 529)
+//! or `stream`, for an error in mid-stream.
 
 use std::{
     collections::VecDeque,
@@ -76,9 +77,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Script>, Infallib
         return Ok(Script::whole(404, error(Api::Chat, 404)).respond(DEFAULT_PACE, 0));
     };
     let number = CALLS.fetch_add(1, Ordering::Relaxed);
-    let pace = header("x-simulated-pace")
-        .and_then(|pace| pace.parse().ok())
-        .map_or(DEFAULT_PACE, Duration::from_millis);
+    let pace =
+        header("x-simulated-pace").map(str::to_owned).or_else(|| std::env::var("SIMULATED_PACE_MS").ok());
+    let pace = pace.and_then(|pace| pace.parse().ok()).map_or(DEFAULT_PACE, Duration::from_millis);
 
     let body = http_body_util::Limited::new(body, MAX_REQUEST).collect().await;
     let Some(asked) = body.ok().and_then(|body| serde_json::from_slice::<Value>(&body.to_bytes()).ok())

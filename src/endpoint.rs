@@ -38,8 +38,10 @@ enum Path {
     Segments(&'static str),
     /// The last segment ends with this method, as Google writes it: `models/gemini-pro:generateContent`.
     Verb(&'static str),
-    /// `model/{model}/` and this, as Bedrock writes it.
-    Model(&'static str),
+    /// Ends with a segment, a name that may be any, and these segments: `model/{model}/converse`.
+    Named(&'static str, &'static str),
+    /// Has these segments, and a name of any length behind them: `ai/run/{model}`.
+    Before(&'static str),
 }
 
 const fn call(
@@ -51,48 +53,102 @@ const fn call(
     Call { path, operation, provider, dialect, is_stream: false }
 }
 
+const fn stream(
+    path: Path,
+    operation: &'static str,
+    provider: Option<&'static str>,
+    dialect: Option<Dialect>,
+) -> Call {
+    Call { is_stream: true, ..call(path, operation, provider, dialect) }
+}
+
+const CHAT: &str = "chat";
+const COMPLETION: &str = "text_completion";
+const CONTENT: &str = "generate_content";
+const EMBEDDINGS: &str = "embeddings";
+const RERANK: &str = "rerank";
+const AGENT: &str = "invoke_agent";
+
 const OPENAI: Option<&str> = Some("openai");
 const ANTHROPIC: Option<&str> = Some("anthropic");
 const GEMINI: Option<&str> = Some("gcp.gemini");
 const BEDROCK: Option<&str> = Some("aws.bedrock");
+const COHERE: Option<&str> = Some("cohere");
+const DASHSCOPE: Option<&str> = Some("alibaba_cloud");
+const WATSONX: Option<&str> = Some("ibm.watsonx.ai");
 
 /// Calls to models. The first row that fits counts.
 static CALLS: &[Call] = &[
-    // Before OpenAI's, whose paths end like these.
-    call(Path::Segments("api/chat"), "chat", None, Some(Dialect::Flat)),
-    call(Path::Segments("api/generate"), "text_completion", None, Some(Dialect::Flat)),
-    call(Path::Segments("api/embed"), "embeddings", None, Some(Dialect::Flat)),
-    call(Path::Segments("api/embeddings"), "embeddings", None, Some(Dialect::Flat)),
-    call(Path::Segments("chat/completions"), "chat", OPENAI, Some(Dialect::OpenAi)),
-    call(Path::Segments("completions"), "text_completion", OPENAI, Some(Dialect::OpenAi)),
-    call(Path::Segments("responses"), "chat", OPENAI, Some(Dialect::Responses)),
-    call(Path::Segments("embeddings"), "embeddings", OPENAI, Some(Dialect::OpenAi)),
-    call(Path::Segments("images/generations"), "generate_content", OPENAI, Some(Dialect::Responses)),
-    call(Path::Segments("images/edits"), "generate_content", OPENAI, Some(Dialect::Responses)),
-    call(Path::Segments("images/variations"), "generate_content", OPENAI, Some(Dialect::Responses)),
-    call(Path::Segments("audio/transcriptions"), "generate_content", OPENAI, Some(Dialect::Responses)),
-    call(Path::Segments("audio/translations"), "generate_content", OPENAI, Some(Dialect::Responses)),
-    call(Path::Segments("audio/speech"), "generate_content", OPENAI, Some(Dialect::Responses)),
-    call(Path::Segments("messages"), "chat", ANTHROPIC, Some(Dialect::Anthropic)),
-    call(Path::Verb("rawPredict"), "chat", ANTHROPIC, Some(Dialect::Anthropic)),
-    Call {
-        is_stream: true,
-        ..call(Path::Verb("streamRawPredict"), "chat", ANTHROPIC, Some(Dialect::Anthropic))
-    },
-    call(Path::Verb("generateContent"), "generate_content", GEMINI, Some(Dialect::Gemini)),
-    Call {
-        is_stream: true,
-        ..call(Path::Verb("streamGenerateContent"), "generate_content", GEMINI, Some(Dialect::Gemini))
-    },
-    call(Path::Verb("embedContent"), "embeddings", GEMINI, Some(Dialect::Gemini)),
-    call(Path::Verb("batchEmbedContents"), "embeddings", GEMINI, Some(Dialect::Gemini)),
-    call(Path::Model("converse"), "chat", BEDROCK, None),
-    Call { is_stream: true, ..call(Path::Model("converse-stream"), "chat", BEDROCK, None) },
-    call(Path::Model("invoke"), "chat", BEDROCK, None),
-    Call { is_stream: true, ..call(Path::Model("invoke-with-response-stream"), "chat", BEDROCK, None) },
-    call(Path::Segments("v1/rerank"), "rerank", None, None),
-    call(Path::Segments("v2/rerank"), "rerank", None, None),
+    // OpenAI's, and those of everybody who copied them.
+    call(Path::Segments("v1beta/openai/chat/completions"), CHAT, GEMINI, Some(Dialect::GeminiOpenAi)),
+    call(Path::Segments("endpoints/openapi/chat/completions"), CHAT, GEMINI, Some(Dialect::GeminiOpenAi)),
+    call(Path::Segments("v1beta/openai/embeddings"), EMBEDDINGS, GEMINI, Some(Dialect::OpenAi)),
+    call(Path::Segments("chat/completions"), CHAT, OPENAI, Some(Dialect::OpenAi)),
+    call(Path::Segments("completions"), COMPLETION, OPENAI, Some(Dialect::OpenAi)),
+    call(Path::Segments("responses"), CHAT, OPENAI, Some(Dialect::Responses)),
+    // Before OpenAI's, since its path ends like theirs.
+    call(Path::Segments("api/embeddings"), EMBEDDINGS, None, Some(Dialect::Flat)),
+    call(Path::Segments("embeddings"), EMBEDDINGS, OPENAI, Some(Dialect::OpenAi)),
+    call(Path::Segments("images/generations"), CONTENT, OPENAI, Some(Dialect::Responses)),
+    call(Path::Segments("images/edits"), CONTENT, OPENAI, Some(Dialect::Responses)),
+    call(Path::Segments("images/variations"), CONTENT, OPENAI, Some(Dialect::Responses)),
+    call(Path::Segments("audio/transcriptions"), CONTENT, OPENAI, Some(Dialect::Responses)),
+    call(Path::Segments("audio/translations"), CONTENT, OPENAI, Some(Dialect::Responses)),
+    call(Path::Segments("audio/speech"), CONTENT, OPENAI, Some(Dialect::Responses)),
+    call(Path::Segments("threads/runs"), AGENT, OPENAI, Some(Dialect::OpenAi)),
+    call(Path::Named("threads", "runs"), AGENT, OPENAI, Some(Dialect::OpenAi)),
+    call(Path::Named("runs", "submit_tool_outputs"), AGENT, OPENAI, Some(Dialect::OpenAi)),
+    call(Path::Named("serving-endpoints", "invocations"), CHAT, Some("databricks"), Some(Dialect::OpenAi)),
+    call(Path::Segments("cortex/inference:complete"), CHAT, Some("snowflake"), Some(Dialect::OpenAi)),
+    // Anthropic's, also on Vertex, where others answer at the same paths.
+    call(Path::Segments("messages"), CHAT, ANTHROPIC, Some(Dialect::Anthropic)),
+    call(Path::Segments("v1/complete"), COMPLETION, ANTHROPIC, Some(Dialect::Anthropic)),
+    call(Path::Verb("rawPredict"), CHAT, None, None),
+    stream(Path::Verb("streamRawPredict"), CHAT, None, None),
+    // Google's.
+    call(Path::Verb("generateContent"), CONTENT, GEMINI, Some(Dialect::Gemini)),
+    stream(Path::Verb("streamGenerateContent"), CONTENT, GEMINI, Some(Dialect::Gemini)),
+    call(Path::Verb("embedContent"), EMBEDDINGS, GEMINI, Some(Dialect::Gemini)),
+    call(Path::Verb("batchEmbedContents"), EMBEDDINGS, GEMINI, Some(Dialect::Gemini)),
+    call(Path::Segments("interactions"), CONTENT, GEMINI, Some(Dialect::Interactions)),
+    // Bedrock's. InvokeModel answers in the model's own format.
+    call(Path::Named("model", "converse"), CHAT, BEDROCK, Some(Dialect::Bedrock)),
+    stream(Path::Named("model", "converse-stream"), CHAT, BEDROCK, Some(Dialect::Bedrock)),
+    call(INVOKE_MODEL, CHAT, BEDROCK, None),
+    stream(Path::Named("model", "invoke-with-response-stream"), CHAT, BEDROCK, None),
+    // Ollama's.
+    call(Path::Segments("api/chat"), CHAT, None, Some(Dialect::Flat)),
+    call(Path::Segments("api/generate"), COMPLETION, None, Some(Dialect::Flat)),
+    call(Path::Segments("api/embed"), EMBEDDINGS, None, Some(Dialect::Flat)),
+    // Cohere's.
+    call(Path::Segments("v1/chat"), CHAT, None, Some(Dialect::Cohere)),
+    call(Path::Segments("v2/chat"), CHAT, COHERE, Some(Dialect::Cohere)),
+    call(Path::Segments("v1/generate"), COMPLETION, COHERE, Some(Dialect::Cohere)),
+    call(Path::Segments("v1/embed"), EMBEDDINGS, COHERE, Some(Dialect::Cohere)),
+    call(Path::Segments("v2/embed"), EMBEDDINGS, COHERE, Some(Dialect::Cohere)),
+    call(Path::Segments("rerank"), RERANK, None, None),
+    // DashScope's own.
+    call(Path::Segments("text-generation/generation"), CHAT, DASHSCOPE, Some(Dialect::DashScope)),
+    call(Path::Segments("multimodal-generation/generation"), CHAT, DASHSCOPE, Some(Dialect::DashScope)),
+    call(Path::Segments("text-embedding/text-embedding"), EMBEDDINGS, DASHSCOPE, Some(Dialect::DashScope)),
+    // watsonx', and what its first version called them.
+    call(Path::Segments("text/generation"), COMPLETION, WATSONX, Some(Dialect::Watsonx)),
+    stream(Path::Segments("text/generation_stream"), COMPLETION, WATSONX, Some(Dialect::Watsonx)),
+    call(Path::Segments("generation/text"), COMPLETION, WATSONX, Some(Dialect::Watsonx)),
+    stream(Path::Segments("generation/text_stream"), COMPLETION, WATSONX, Some(Dialect::Watsonx)),
+    call(Path::Segments("text/chat"), CHAT, WATSONX, Some(Dialect::OpenAi)),
+    stream(Path::Segments("text/chat_stream"), CHAT, WATSONX, Some(Dialect::OpenAi)),
+    call(Path::Segments("text/embeddings"), EMBEDDINGS, WATSONX, Some(Dialect::Watsonx)),
+    // Replicate's, Cloudflare's, and those of servers that people run themselves: llama.cpp, TGI and SGLang.
+    call(Path::Segments("predictions"), CONTENT, Some("replicate"), Some(Dialect::Replicate)),
+    call(Path::Before("ai/run"), CONTENT, Some("cloudflare"), Some(Dialect::OpenAi)),
+    call(Path::Segments("completion"), COMPLETION, None, Some(Dialect::Flat)),
+    call(Path::Segments("complete"), COMPLETION, None, Some(Dialect::Flat)),
+    call(Path::Segments("generate"), COMPLETION, None, Some(Dialect::Flat)),
+    stream(Path::Segments("generate_stream"), COMPLETION, None, Some(Dialect::Flat)),
 ];
+
+const INVOKE_MODEL: Path = Path::Named("model", "invoke");
 
 /// What looks like a call, or answers with counts, and uses no tokens: counting, storing, cancelling.
 static IGNORED: &[Path] = &[
@@ -101,12 +157,17 @@ static IGNORED: &[Path] = &[
     Path::Segments("responses/compact/input_tokens"),
     Path::Verb("countTokens"),
     Path::Verb("computeTokens"),
-    Path::Model("count-tokens"),
+    Path::Named("model", "count-tokens"),
     Path::Segments("tokenize"),
     Path::Segments("detokenize"),
     Path::Segments("cancel"),
     Path::Segments("batches"),
     Path::Segments("files"),
+    // A message put into a thread of OpenAI's Assistants is stored, and answered by a run.
+    Path::Named("threads", "messages"),
+    // Posts of new metadata, answered by what is stored.
+    Path::Named("runs", ""),
+    Path::Named("chat/completions", ""),
 ];
 
 impl Endpoint {
@@ -116,42 +177,62 @@ impl Endpoint {
         if method != Method::POST || IGNORED.iter().any(|ignored| ignored.fits(path)) {
             return Self::Ignored;
         }
-        match CALLS.iter().find(|call| call.path.fits(path)) {
-            // A message put into a thread of OpenAI's Assistants is stored, and answered by a run.
-            Some(call) if call.path == Path::Segments("messages") && path.contains("/threads/") => {
-                Self::Ignored
-            }
-            Some(call) => Self::Call(call),
-            None => Self::Unknown,
-        }
+        CALLS.iter().find(|call| call.path.fits(path)).map_or(Self::Unknown, Self::Call)
+    }
+}
+
+impl Call {
+    /// The counts stand in the response's head, too, and for some models only there.
+    pub(crate) fn has_usage_headers(&self) -> bool {
+        self.path == INVOKE_MODEL
     }
 }
 
 impl Path {
     fn fits(&self, path: &str) -> bool {
         match self {
-            Self::Segments(end) => {
-                path.strip_suffix(end).is_some_and(|front| front.is_empty() || front.ends_with('/'))
-            }
+            Self::Segments(segments) => before(path, segments).is_some(),
             Self::Verb(verb) => path.strip_suffix(verb).is_some_and(|front| front.ends_with(':')),
-            Self::Model(method) => path
-                .strip_suffix(method)
-                .and_then(|front| front.strip_suffix('/'))
-                .and_then(|front| front.rsplit_once('/'))
-                .is_some_and(|(front, model)| front.ends_with("/model") && !model.is_empty()),
+            Self::Named(parent, segments) => before(path, segments)
+                .and_then(|front| front.strip_suffix('/').unwrap_or(front).rsplit_once('/'))
+                .is_some_and(|(front, name)| !name.is_empty() && before(front, parent).is_some()),
+            Self::Before(segments) => behind(path, segments).is_some(),
         }
     }
 }
 
-/// The model that a path names: `…/models/{model}:verb` or `…/model/{model}/…`.
+/// What stands before the last segments of a path, if it has them.
+fn before<'a>(path: &'a str, segments: &str) -> Option<&'a str> {
+    path.strip_suffix(segments)
+        .filter(|front| front.is_empty() || front.ends_with('/') || segments.is_empty())
+}
+
+/// What stands behind some segments of a path, if it has them and there is something.
+fn behind<'a>(path: &'a str, segments: &str) -> Option<&'a str> {
+    let at = path.find(segments)?;
+    let (front, rest) = (&path[..at], &path[at + segments.len()..]);
+    let name = rest.strip_prefix('/').filter(|name| !name.is_empty())?;
+    (front.is_empty() || front.ends_with('/')).then_some(name)
+}
+
+/// The model that a path names: `…/models/{model}:verb`, `…/model/{model}/…`, `…/models/{owner}/{model}/predictions`
+/// or `…/ai/run/{model}`.
 pub(crate) fn model(path: &str) -> Option<Cow<'_, str>> {
+    let path = path.strip_suffix('/').unwrap_or(path);
     let (front, last) = path.rsplit_once('/')?;
     let model = match last.rsplit_once(':') {
         Some((model, _)) if front.ends_with("/models") => model,
-        _ => front.rsplit_once('/').filter(|(front, _)| front.ends_with("/model"))?.1,
+        _ if last == "predictions" => behind(front, "models")?,
+        _ => match behind(path, "ai/run") {
+            Some(model) => model,
+            None => front.rsplit_once('/').filter(|(front, _)| front.ends_with("/model"))?.1,
+        },
     };
     (!model.is_empty()).then(|| percent_encoding::percent_decode_str(model).decode_utf8_lossy())
 }
+
+/// The longest template, in bytes: paths are a client's text.
+const MAX_TEMPLATE: usize = 200;
 
 /// `path` with what differs from call to call replaced: models and ids would make every endpoint a new one.
 pub(crate) fn template(path: &str) -> String {
@@ -164,14 +245,28 @@ pub(crate) fn template(path: &str) -> String {
                 out.push_str("{model}:");
                 out.push_str(verb);
             }
+            ("models", None) if path.ends_with("/predictions") => {
+                out.push_str("{model}/predictions");
+                break;
+            }
+            ("run", _) if out.ends_with("/ai/run/") => {
+                out.push_str("{model}");
+                break;
+            }
             ("model", _) => out.push_str("{model}"),
             ("deployments", _) => out.push_str("{deployment}"),
-            ("projects" | "locations" | "threads" | "accounts" | "endpoints", _) if !segment.is_empty() => {
-                out.push_str("{id}");
-            }
+            (
+                "projects" | "locations" | "threads" | "runs" | "accounts" | "endpoints"
+                | "serving-endpoints",
+                _,
+            ) if !segment.is_empty() => out.push_str("{id}"),
             _ => out.push_str(segment),
         }
         before = segment;
+    }
+    if out.len() > MAX_TEMPLATE {
+        let end = (0..=MAX_TEMPLATE).rev().find(|end| out.is_char_boundary(*end)).unwrap_or(0);
+        out.truncate(end);
     }
     out
 }
@@ -204,6 +299,19 @@ mod tests {
             ("/model/anthropic.claude-3%3A0/converse", "chat"),
             ("/api/chat", "chat"),
             ("/api/generate", "text_completion"),
+            ("/v1/threads/thread_1/runs", "invoke_agent"),
+            ("/v1/threads/runs", "invoke_agent"),
+            ("/v1/threads/thread_1/runs/run_1/submit_tool_outputs", "invoke_agent"),
+            ("/v1beta/interactions", "generate_content"),
+            ("/v1beta/openai/chat/completions", "chat"),
+            ("/serving-endpoints/my-model/invocations", "chat"),
+            ("/v1/rerank", "rerank"),
+            ("/api/v1/services/aigc/text-generation/generation", "chat"),
+            ("/ml/v1/text/generation_stream", "text_completion"),
+            ("/v1/models/meta/llama-2-70b-chat/predictions", "generate_content"),
+            ("/client/v4/accounts/a/ai/run/@cf/meta/llama-3.1-8b-instruct", "generate_content"),
+            ("/completion", "text_completion"),
+            ("/generate_stream", "text_completion"),
         ] {
             assert_eq!(operation(path), Some(expected), "{path}");
         }
@@ -220,6 +328,9 @@ mod tests {
             "/v1/threads/thread_1/messages",
             "/v1/responses/resp_1/cancel",
             "/v1/messages/batches",
+            "/v1/threads/thread_1/runs/run_1",
+            "/v1/chat/completions/chatcmpl-1",
+            "/v1/threads/thread_1/runs/run_1/cancel",
         ] {
             assert_eq!(Endpoint::of(&Method::POST, path), Endpoint::Ignored, "{path}");
         }
@@ -230,7 +341,8 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_call_is_unknown() {
-        for path in ["/v1/mychat/xcompletions", "/generateContent", "/converse", "/chat", "/", ""] {
+        for path in ["/v1/mychat/xcompletions", "/generateContent", "/converse", "/chat", "/ai/run/", "/", ""]
+        {
             assert_eq!(Endpoint::of(&Method::POST, path), Endpoint::Unknown, "{path}");
         }
     }
@@ -245,6 +357,9 @@ mod tests {
             ),
             ("/model/us.anthropic.claude-3-v2%3A0/converse-stream", Some("us.anthropic.claude-3-v2:0")),
             ("/v1internal:generateContent", None),
+            ("/v1/models/meta/llama-2-70b-chat/predictions", Some("meta/llama-2-70b-chat")),
+            ("/v1/predictions", None),
+            ("/client/v4/accounts/a/ai/run/@cf/meta/llama", Some("@cf/meta/llama")),
             ("/v1/chat/completions", None),
             ("/openai/deployments/gpt-4o/chat/completions", None),
         ] {
@@ -258,6 +373,9 @@ mod tests {
             ("/v1/chat/completions", "/v1/chat/completions"),
             ("/v1beta/models/gemini-2.5-pro:generateContent", "/v1beta/models/{model}:generateContent"),
             ("/model/m/converse", "/model/{model}/converse"),
+            ("/v1/models/meta/llama/predictions", "/v1/models/{model}/predictions"),
+            ("/client/v4/accounts/a/ai/run/@cf/meta/llama", "/client/v4/accounts/{id}/ai/run/{model}"),
+            ("/v1/threads/t/runs/r/submit_tool_outputs", "/v1/threads/{id}/runs/{id}/submit_tool_outputs"),
             ("/openai/deployments/d/embeddings", "/openai/deployments/{deployment}/embeddings"),
             (
                 "/v1/projects/p/locations/l/publishers/google/models/g:generateContent",
@@ -266,5 +384,7 @@ mod tests {
         ] {
             assert_eq!(template(path), expected);
         }
+        let long = format!("/{}/chat/completions", "ä".repeat(5_000));
+        assert!(template(&long).len() <= MAX_TEMPLATE);
     }
 }

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use crate::KeyHash;
+use crate::{KeyHash, provider};
 
 /// What a host program knows better than the traffic: put into the extensions of a request or of its response.
 ///
@@ -56,6 +56,23 @@ impl UsageHint {
     #[must_use]
     pub fn provider(mut self, provider: impl Into<Cow<'static, str>>) -> Self {
         self.provider = Some(provider.into());
+        self
+    }
+
+    /// The host that the request goes to, such as `api.mistral.ai`: names the provider, if it is one that is known
+    /// and [`provider`](Self::provider) has not named it. A port is no matter.
+    ///
+    /// ```
+    /// use tower_llm_usage::UsageHint;
+    ///
+    /// let upstream: http::Uri = "https://api.mistral.ai/v1".parse()?;
+    /// let hint = UsageHint::new().upstream(upstream.host().unwrap_or_default());
+    /// # Ok::<(), http::uri::InvalidUri>(())
+    /// ```
+    #[must_use]
+    pub fn upstream(mut self, host: &str) -> Self {
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        self.provider = self.provider.or_else(|| provider::of_host(host).map(Cow::Borrowed));
         self
     }
 

@@ -94,6 +94,7 @@ mod index;
 mod key;
 mod layer;
 mod manage;
+mod provider;
 mod queue;
 mod service;
 mod store;

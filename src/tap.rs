@@ -24,11 +24,11 @@ use http::{HeaderMap, Method, Request, StatusCode, header, response};
 use smallvec::SmallVec;
 
 use crate::{
-    Ending, KeyHash, Timestamp, UsageEvent, UsageHint,
+    Ending, KeyHash, Timestamp, Tokens, UsageEvent, UsageHint,
     endpoint::{self, Endpoint},
     event::{CLIENT_CLOSED_REQUEST, UNKNOWN_MODEL},
-    extract::{Dialect, Extractor, Format},
-    key,
+    extract::{self, Dialect, Extractor, Format},
+    key, provider,
     queue::Recorder,
 };
 
@@ -164,6 +164,10 @@ pub(crate) struct Watch {
     target: SmallVec<[u8; 40]>,
     request_id: SmallVec<[u8; 40]>,
     hint: Option<Box<UsageHint>>,
+    /// Who serves it, as far as the request's host or the response's headers tell.
+    provider: Option<&'static str>,
+    /// The counts of the response's headers.
+    announced: Option<Box<Tokens>>,
     extractor: Extractor,
 }
 
@@ -196,6 +200,8 @@ impl Watch {
             target,
             request_id: request_id(request.headers()),
             hint: hint.map(Box::new),
+            provider: request.uri().host().and_then(provider::of_host),
+            announced: None,
             extractor: Extractor::new(Format::Unknown, None),
         }
     }
@@ -226,6 +232,14 @@ impl Watch {
             self.request_id = of_response;
         }
         self.expected = length.or_else(|| content_length(&head.headers));
+        if let Endpoint::Call(call) = self.endpoint
+            && call.has_usage_headers()
+        {
+            self.announced = bedrock_tokens(&head.headers).map(Box::new);
+        }
+        if self.provider.is_none() {
+            self.provider = provider::of_headers(&head.headers);
+        }
         true
     }
 
@@ -293,16 +307,21 @@ impl Watch {
         let hint = self.hint.map(|hint| *hint).unwrap_or_default();
         let target = String::from_utf8_lossy(&self.target);
         let (method, path) = target.split_once(' ').unwrap_or_default();
-        let facts = self.extractor.facts(self.end == Ending::Complete);
+        let mut facts = self.extractor.facts(self.end == Ending::Complete);
+        if let Some(announced) = self.announced {
+            facts.add_announced(&announced);
+        }
 
-        let asked = endpoint::model(path).map(|model| Cow::Owned(model.into_owned())).or(hint.model);
+        let clean = |name: Cow<'_, str>| named(Cow::Owned(extract::clean_name(&name)));
+        let asked = endpoint::model(path).and_then(clean).or_else(|| hint.model.and_then(clean));
         let answered = named(Cow::Owned(facts.model.into_owned()));
         let model = answered.or_else(|| asked.clone()).unwrap_or(Cow::Borrowed(UNKNOWN_MODEL));
         let (operation, call_provider, is_stream) = match self.endpoint {
             Endpoint::Call(call) => (Some(call.operation), call.provider, call.is_stream),
             Endpoint::Unknown | Endpoint::Ignored => (None, None, false),
         };
-        let provider = call_provider.or(facts.dialect.and_then(Dialect::provider));
+        let known = provider::of_path(path).or(self.provider);
+        let provider = known.or(call_provider).or_else(|| facts.dialect.and_then(Dialect::provider));
 
         let mut event = UsageEvent::new(self.timestamp, model);
         event.request_model = asked.filter(|asked| *asked != event.model);
@@ -311,7 +330,7 @@ impl Watch {
         event.status = self.status;
         event.request_id = named(text(&self.request_id));
         event.key = hint.key.or(self.key);
-        event.provider = hint.provider.or(provider.map(Cow::Borrowed));
+        event.provider = hint.provider.and_then(clean).or(provider.map(Cow::Borrowed));
         event.operation = operation.map(Cow::Borrowed);
         event.endpoint = Some(Cow::Owned(format!("{method} {}", endpoint::template(path))));
         event.stream = self.has_response.then(|| is_stream || self.extractor.is_stream());
@@ -336,4 +355,22 @@ fn request_id(headers: &HeaderMap) -> SmallVec<[u8; 40]> {
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// What InvokeModel says of the tokens in its headers, by
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring-cw.html>: the caches beside the input.
+fn bedrock_tokens(headers: &HeaderMap) -> Option<Tokens> {
+    let count = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u32>().ok().map(u64::from);
+    let cache_read = count("x-amzn-bedrock-cache-read-input-token-count");
+    let cache_write = count("x-amzn-bedrock-cache-write-input-token-count");
+    let input = count("x-amzn-bedrock-input-token-count");
+    let output = count("x-amzn-bedrock-output-token-count");
+    let input = input.map(|input| input + cache_read.unwrap_or(0) + cache_write.unwrap_or(0));
+    (input.is_some() || output.is_some()).then(|| Tokens {
+        input,
+        output,
+        cache_read,
+        cache_write,
+        ..Tokens::default()
+    })
 }

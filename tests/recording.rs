@@ -160,6 +160,155 @@ async fn recording_is_switched_while_running() {
     assert_eq!(recording.lines().await.len(), 2);
 }
 
+/// F39: who serves a model is what is known, the surest first; what its counts mean is the format's to say.
+mod providers {
+    use super::*;
+
+    async fn provider(request: Request<http_body_util::Empty<Bytes>>, headers: &[(&str, &str)]) -> String {
+        let recording = Recording::start();
+        let mut response = completion();
+        for (name, value) in headers {
+            response.headers_mut().insert(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        pass(&recording, request, response).await;
+        recording.line().await["provider"].as_str().unwrap().to_owned()
+    }
+
+    fn hinted(path: &str, hint: UsageHint) -> Request<http_body_util::Empty<Bytes>> {
+        let mut request = post(path);
+        request.extensions_mut().insert(hint);
+        request
+    }
+
+    #[tokio::test]
+    async fn are_told_by_the_host_program_before_all() {
+        let azure = "/openai/deployments/d/chat/completions";
+        let hint = UsageHint::new().provider("in_house").upstream("api.mistral.ai");
+        assert_eq!(provider(hinted(azure, hint), &[]).await, "in_house");
+        let hint = UsageHint::new().upstream("api.mistral.ai:443");
+        assert_eq!(
+            provider(hinted("/v1/chat/completions", hint), &[("x-groq-region", "x")]).await,
+            "mistral_ai"
+        );
+        let hint = UsageHint::new().upstream("llm.example.org");
+        assert_eq!(provider(hinted("/v1/chat/completions", hint), &[]).await, "openai");
+    }
+
+    #[tokio::test]
+    async fn are_told_by_the_path_the_host_and_the_headers() {
+        assert_eq!(provider(post("/openai/deployments/d/chat/completions"), &[]).await, "azure.ai.openai");
+        assert_eq!(provider(post("https://api.deepseek.com/chat/completions"), &[]).await, "deepseek");
+        assert_eq!(provider(chat(), &[("x-groq-region", "msp")]).await, "groq");
+        assert_eq!(provider(chat(), &[("apim-request-id", "1")]).await, "azure.ai.openai");
+        assert_eq!(provider(chat(), &[("x-anything", "1")]).await, "openai");
+    }
+
+    #[tokio::test]
+    async fn do_not_decide_what_the_counts_mean() {
+        let recording = Recording::start();
+        let body = r#"{"type":"message","model":"claude-sonnet-4-5","usage":{"input_tokens":3,"cache_read_input_tokens":40,"output_tokens":5}}"#;
+        let path =
+            "/v1/projects/p/locations/l/publishers/anthropic/models/claude-sonnet-4-5@20250929:rawPredict";
+        let response =
+            Response::builder().header("content-type", "application/json").body(Full::from(body)).unwrap();
+        pass(&recording, post(path), response).await;
+        let line = recording.line().await;
+        assert_eq!((&line["provider"], &line["prompt_tokens"]), (&"gcp.vertex_ai".into(), &43.into()));
+        assert_eq!(line["request_model"], "claude-sonnet-4-5@20250929");
+    }
+}
+
+/// The model is the last one that the response names, else the path's, else the host program's.
+mod models {
+    use super::*;
+
+    async fn line(path: &str, hint: UsageHint, body: &'static str) -> serde_json::Value {
+        let recording = Recording::start();
+        let mut request = post(path);
+        request.extensions_mut().insert(hint);
+        let response =
+            Response::builder().header("content-type", "application/json").body(Full::from(body)).unwrap();
+        pass(&recording, request, response).await;
+        recording.line().await
+    }
+
+    #[tokio::test]
+    async fn come_from_where_they_are_known_best() {
+        let asked = || UsageHint::new().model("asked");
+        for (path, hint, body, expected) in [
+            ("/v1/chat/completions", asked(), r#"{"model":"answered"}"#, "answered"),
+            ("/v1/chat/completions", asked(), r#"{"model":""}"#, "asked"),
+            ("/v1beta/models/of-path:generateContent", asked(), "{}", "of-path"),
+            ("/model/us.amazon.nova-v1%3A0/converse", asked(), "{}", "us.amazon.nova-v1:0"),
+            ("/v1/chat/completions", UsageHint::new(), "{}", "unknown"),
+        ] {
+            assert_eq!(line(path, hint, body).await["model"], expected, "{path} {body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn are_trimmed_capped_and_without_what_cannot_be_seen() {
+        let hint = || UsageHint::new().model(format!(" a\n\u{202e}b {}", "x".repeat(300)));
+        let name = line("/v1/chat/completions", hint(), "{}").await["model"].as_str().unwrap().to_owned();
+        assert!(name.starts_with("ab xxx") && name.len() == 200, "{name}");
+        let of_path = line("/model/%20m%0A%20/converse", UsageHint::new(), "{}").await;
+        assert_eq!(of_path["model"], "m");
+        let nothing = line("/model/%20/converse", hint(), "{}").await;
+        assert!(nothing["model"].as_str().unwrap().starts_with("ab"));
+    }
+}
+
+/// Bedrock's InvokeModel answers in the model's own format, and with counts in the head.
+mod invoke_model {
+    use super::*;
+
+    async fn line(path: &str, headers: &[(&str, &str)], body: &'static str) -> serde_json::Value {
+        let recording = Recording::start();
+        let mut response = Response::builder().header("content-type", "application/json");
+        for (name, value) in headers {
+            response = response.header(format!("x-amzn-bedrock-{name}-token-count"), *value);
+        }
+        pass(&recording, post(path), response.body(Full::from(body)).unwrap()).await;
+        recording.line().await
+    }
+
+    const INVOKE: &str = "/model/mistral.mistral-7b-instruct-v0:2/invoke";
+
+    #[tokio::test]
+    async fn gives_the_counts_of_the_head_where_the_body_has_none() {
+        let headers =
+            [("input", "8"), ("output", "129"), ("cache-read-input", "4"), ("cache-write-input", "1")];
+        let line = line(INVOKE, &headers, r#"{"outputs":[{"text":"Hi","stop_reason":"stop"}]}"#).await;
+        assert_eq!((&line["prompt_tokens"], &line["completion_tokens"]), (&13.into(), &129.into()));
+        assert_eq!((&line["total_tokens"], &line["usage"]), (&142.into(), &"complete".into()));
+        assert_eq!((&line["cache_read_tokens"], &line["cache_write_tokens"]), (&4.into(), &1.into()));
+        assert_eq!(line["provider"], "aws.bedrock");
+    }
+
+    #[tokio::test]
+    async fn counts_what_is_in_both_once() {
+        let headers = [("input", "3"), ("cache-read-input", "40"), ("output", "6")];
+        let body = r#"{"type":"message","model":"claude","usage":{"input_tokens":3,"cache_read_input_tokens":40,"output_tokens":5}}"#;
+        let line = line(INVOKE, &headers, body).await;
+        assert_eq!((&line["prompt_tokens"], &line["completion_tokens"]), (&43.into(), &5.into()));
+    }
+
+    #[tokio::test]
+    async fn completes_a_count_that_a_guardrail_cut_short() {
+        let headers = [("input", "30"), ("output", "51")];
+        let line = line(INVOKE, &headers, r#"{"usage":{"inputTokens":30}}"#).await;
+        assert_eq!((&line["total_tokens"], &line["usage"]), (&81.into(), &"complete".into()));
+    }
+
+    #[tokio::test]
+    async fn is_the_only_call_whose_head_is_believed() {
+        let line = line("/v1/chat/completions", &[("input", "8"), ("output", "129")], "{}").await;
+        assert_eq!(line["usage"], "missing");
+        let broken = self::line(INVOKE, &[("input", "-8"), ("output", "many")], "{}").await;
+        assert_eq!(broken["usage"], "missing");
+    }
+}
+
 /// Keys, wherever they are put, and what a provider says of them.
 mod secrets {
     use super::*;

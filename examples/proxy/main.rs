@@ -24,7 +24,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serve::{Routes, Signals};
 use tokio::{net::TcpListener, runtime::Runtime};
 use tower::Layer;
-use tower_llm_usage::Usage;
+use tower_llm_usage::{Usage, UsageHint};
 
 fn main() -> ExitCode {
     let settings = match args::read() {
@@ -80,7 +80,12 @@ async fn start_and_serve(settings: Settings) -> anyhow::Result<Usage> {
         say(&format!("  note         {} lines of the usage file cannot be read\n\n", status.bad_lines));
     }
 
-    let routes = Routes { proxy: usage.layer().layer(forward), metrics: usage.metrics_service(), prefix };
+    let routes = Routes {
+        proxy: usage.layer().layer(forward),
+        metrics: usage.metrics_service(),
+        prefix,
+        hint: UsageHint::new().upstream(upstream.host().unwrap_or_default()),
+    };
     serve::serve(listener, routes, signals).await;
     Ok(usage)
 }

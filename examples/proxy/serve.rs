@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tower::{BoxError, Service, ServiceExt};
-use tower_llm_usage::{MetricsBody, MetricsService, PeerAddr};
+use tower_llm_usage::{MetricsBody, MetricsService, PeerAddr, UsageHint};
 
 /// How long running responses may go on after a signal.
 const GRACE: Duration = Duration::from_secs(10);
@@ -27,6 +27,8 @@ pub(crate) struct Routes<P> {
     pub(crate) proxy: P,
     pub(crate) metrics: MetricsService,
     pub(crate) prefix: String,
+    /// What is known of every call: where it goes.
+    pub(crate) hint: UsageHint,
 }
 
 impl<P, B> Routes<P>
@@ -43,6 +45,7 @@ where
         if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
             Ok(self.metrics.oneshot(request).await?.map(Either::Right))
         } else {
+            request.extensions_mut().insert(self.hint);
             Ok(self.proxy.oneshot(request).await?.map(Either::Left))
         }
     }

@@ -59,6 +59,8 @@ pub(super) enum Slot {
     UsedOutput,
     /// Text of sources, billed beside the completion.
     Citations,
+    /// Stands once for every token of the input, with whatever value.
+    InputToken,
     /// Input, output and caches of the parts of an answer, to be added up; they are the whole.
     EachInput,
     EachOutput,
@@ -67,7 +69,7 @@ pub(super) enum Slot {
 }
 
 impl Slot {
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::Input,
         Self::Output,
         Self::Total,
@@ -83,6 +85,7 @@ impl Slot {
         Self::UsedInput,
         Self::UsedOutput,
         Self::Citations,
+        Self::InputToken,
         Self::EachInput,
         Self::EachOutput,
         Self::EachCacheRead,
@@ -96,7 +99,14 @@ impl Slot {
 
     /// Every occurrence within one document adds to it.
     pub(super) fn is_sum(self) -> bool {
-        matches!(self, Self::EachInput | Self::EachOutput | Self::EachCacheRead | Self::EachCacheWrite)
+        matches!(
+            self,
+            Self::InputToken
+                | Self::EachInput
+                | Self::EachOutput
+                | Self::EachCacheRead
+                | Self::EachCacheWrite
+        )
     }
 }
 
@@ -265,7 +275,8 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("iterations[].cache_read_input_tokens", Slot::EachCacheRead),
             ("iterations[].cache_creation_input_tokens", Slot::EachCacheWrite),
         ],
-        models: &["model", "message.model"],
+        // A model that stands in for one that refused names itself in the block that says so.
+        models: &["model", "message.model", "content_block.to.model"],
         merge: Merge::ByField,
         cache: Part::Outside,
         reasoning: Part::Inside,
@@ -376,10 +387,10 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
         reasoning: Part::Inside,
     },
     // https://cloud.ibm.com/apidocs/watsonx-ai#text-generation. A stream tells the input once, and 0 from then on; the
-    // output is a running total.
+    // output is a running total. Embeddings have their input at the top.
     Row {
         dialect: Dialect::Watsonx,
-        places: &["results[]"],
+        places: &["results[]", ""],
         counts: &[("input_token_count", Slot::Input), ("generated_token_count", Slot::Output)],
         models: &["model_id"],
         merge: Merge::ByField,
@@ -398,7 +409,8 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
     },
     // In this order: https://github.com/ollama/ollama/blob/main/docs/api.md,
     // https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md,
-    // https://huggingface.co/docs/text-generation-inference/reference/api_reference,
+    // https://huggingface.co/docs/text-generation-inference/reference/api_reference (which lists the tokens of the
+    // prompt, if asked to, and gives their number in streams only), https://docs.sglang.ai/basic_usage/native_api.html,
     // https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html and …-titan-text.html,
     // https://docs.aleph-alpha.com/api/complete,
     // https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api.
@@ -411,6 +423,11 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("tokens_evaluated", Slot::Input),
             ("tokens_predicted", Slot::Output),
             ("details.generated_tokens", Slot::Output),
+            ("details.input_length", Slot::Input),
+            ("details.prefill[].id", Slot::InputToken),
+            ("meta_info.prompt_tokens", Slot::Input),
+            ("meta_info.completion_tokens", Slot::Output),
+            ("meta_info.cached_tokens", Slot::CacheRead),
             ("prompt_token_count", Slot::Input),
             ("generation_token_count", Slot::Output),
             ("inputTextTokenCount", Slot::Input),
@@ -442,6 +459,8 @@ pub(super) enum Signal {
     Error,
     /// The provider's name for an error.
     ErrorType,
+    /// The number of an error, 0 for none.
+    ErrorNumber,
 }
 
 /// Where the signals stand.
@@ -462,6 +481,8 @@ static SIGNALS: &[(&str, Signal)] = &[
     ("choices[].error", Signal::Error),
     ("response.error", Signal::Error),
     ("response.error.code", Signal::ErrorType),
+    // MiniMax', with status 200: https://platform.minimax.io/docs/api-reference/text-post
+    ("base_resp.status_code", Signal::ErrorNumber),
 ];
 
 /// What a document of a known kind is.

@@ -71,7 +71,7 @@ enum Flaw {
 }
 
 /// The longest model that is kept, in bytes.
-const MAX_MODEL: usize = 200;
+pub(super) const MAX_MODEL: usize = 200;
 /// The longest error type that is kept, in bytes.
 const MAX_ERROR_TYPE: usize = 64;
 
@@ -266,7 +266,10 @@ impl Response {
         let cache_write = count(Slot::EachCacheWrite).or(count(Slot::CacheWrite)).or(by_lifetime);
         let mut reasoning = or_alias(Slot::Reasoning, Slot::ReasoningAlias);
         let used = |slot| count(slot).filter(|_| !is_billed);
-        let mut input = count(Slot::EachInput).or(count(Slot::Input)).or(used(Slot::UsedInput));
+        let mut input = count(Slot::EachInput)
+            .or(count(Slot::Input))
+            .or(used(Slot::UsedInput))
+            .or(count(Slot::InputToken));
         let mut output = count(Slot::EachOutput).or(count(Slot::Output)).or(used(Slot::UsedOutput));
         if self.is_start {
             // The placeholder of a beginning is no count of the output.
@@ -309,7 +312,10 @@ impl Response {
         }
 
         let sum = input.zip(output).map(|(input, output)| input + output);
-        let is_inconsistent = cache_read.unwrap_or(0) + cache_write.unwrap_or(0) > input.unwrap_or(u64::MAX)
+        // There is no call without any input, but there are providers that count none of it.
+        let is_nothing = input == Some(0) && output.unwrap_or(0) == 0 && total.unwrap_or(0) == 0;
+        let is_inconsistent = is_nothing
+            || cache_read.unwrap_or(0) + cache_write.unwrap_or(0) > input.unwrap_or(u64::MAX)
             || reasoning > output.or(Some(u64::MAX))
             || count(Slot::EachInput).is_none() && sum.zip(total).is_some_and(|(sum, total)| sum != total);
         let quality = match self.flaw {
@@ -357,6 +363,7 @@ impl Response {
         };
         match number {
             Ok(number) => {
+                let number = if slot == Slot::InputToken { 1 } else { number };
                 document.dialects &= dialects;
                 let before = if slot.is_sum() { document.counts.value(slot).unwrap_or(0) } else { 0 };
                 document.counts.set(slot, u32::try_from(before + u64::from(number)).unwrap_or(u32::MAX));
@@ -381,6 +388,9 @@ impl Response {
             (Signal::Error, Scalar::Other | Scalar::Bool(true)) => self.document.is_error = true,
             (Signal::ErrorType, Scalar::Text(word) | Scalar::Number(word)) if self.error_type.is_empty() => {
                 self.error_type = text::word(word, MAX_ERROR_TYPE);
+            }
+            (Signal::ErrorNumber, Scalar::Number(number)) if number != b"0" => {
+                self.note_error(number);
             }
             _ => {}
         }

@@ -323,6 +323,32 @@ pub(crate) struct Facts<'a> {
     pub(crate) quality: UsageQuality,
 }
 
+impl Facts<'_> {
+    /// Adds what the response's head says of the tokens, where the body does not.
+    pub(crate) fn add_announced(&mut self, announced: &Tokens) {
+        let is_complete = matches!(self.quality, UsageQuality::Complete | UsageQuality::Missing);
+        let tokens = &mut self.tokens;
+        // The parts go with the whole: the body's own input says what of it was cached.
+        if tokens.input.is_none() {
+            tokens.input = announced.input;
+            tokens.cache_read = announced.cache_read;
+            tokens.cache_write = announced.cache_write;
+        }
+        tokens.output = tokens.output.or(announced.output);
+        if let Some((input, output)) = tokens.input.zip(tokens.output) {
+            tokens.total = Some(input + output);
+        }
+        if is_complete && !tokens.is_unknown() {
+            self.quality = UsageQuality::Complete;
+        }
+    }
+}
+
+/// A model's or provider's name as it is kept: trimmed, of limited length, without what cannot be seen.
+pub(crate) fn clean_name(name: &str) -> String {
+    text::clean(name, merge::MAX_MODEL)
+}
+
 /// The documents of one response, read one after the other.
 #[derive(Debug)]
 struct Documents {

@@ -38,11 +38,15 @@ where
     if raw.len() <= max && raw.iter().all(is_plain) {
         return SmallVec::from_slice(raw);
     }
-    let text = unescape(raw);
+    SmallVec::from_slice(clean(&unescape(raw), max).as_bytes())
+}
+
+/// A name without control characters and what cannot be seen, trimmed, at most `max` bytes.
+pub(super) fn clean(text: &str, max: usize) -> String {
     let clean = text.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect::<String>();
     let clean = clean.trim();
     let end = (0..=max.min(clean.len())).rev().find(|end| clean.is_char_boundary(*end)).unwrap_or(0);
-    SmallVec::from_slice(clean[..end].trim_end().as_bytes())
+    clean[..end].trim_end().to_owned()
 }
 
 /// A JSON string as a word of a provider's vocabulary: what is no letter, digit or mark of a name becomes `_`.

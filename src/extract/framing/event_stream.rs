@@ -207,6 +207,9 @@ impl Wrap {
                 Self::Seeking(seen) => {
                     let byte = piece[0];
                     piece = &piece[1..];
+                    if *seen >= KEY.len() - 2 && byte.is_ascii_whitespace() {
+                        continue;
+                    }
                     *seen = if byte == KEY[*seen] {
                         *seen + 1
                     } else {

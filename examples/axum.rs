@@ -27,7 +27,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "curl http://127.0.0.1:3000/v1/chat/completions --json '{{\"model\":\"gpt-4o-mini\",\"messages\":[]}}'"
     );
     println!("curl http://127.0.0.1:3000/v0/management/qs/metrics -H 'Authorization: Bearer {key}'");
-    axum::serve(listener, app(&usage)).with_graceful_shutdown(ctrl_c()).await?;
+    let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
+    axum::serve(listener, app(&usage)).with_graceful_shutdown(ctrl_c).await?;
     Ok(usage.close().await?)
 }
 
@@ -54,8 +55,4 @@ async fn complete() -> Json<Value> {
         "choices": [{ "index": 0, "message": { "role": "assistant", "content": "Hello!" }, "finish_reason": "stop" }],
         "usage": { "prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21 },
     }))
-}
-
-async fn ctrl_c() {
-    let _ = tokio::signal::ctrl_c().await;
 }

@@ -102,15 +102,73 @@ impl UsageEvent {
 
     /// The call failed: an error status, or an error within the stream. A client that left is no error.
     pub fn is_error(&self) -> bool {
+        EventRef::from(self).is_error()
+    }
+
+    /// The client left before the answer was complete.
+    pub fn is_aborted(&self) -> bool {
+        EventRef::from(self).is_aborted()
+    }
+}
+
+/// A [`UsageEvent`] whose texts lie elsewhere: in one, or in the line that it was read from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct EventRef<'a> {
+    pub(crate) timestamp: Timestamp,
+    pub(crate) model: &'a str,
+    pub(crate) tokens: Tokens,
+    pub(crate) status: u16,
+    pub(crate) request_id: Option<&'a str>,
+    pub(crate) key: Option<KeyHash>,
+    pub(crate) id: Option<&'a str>,
+    pub(crate) provider: Option<&'a str>,
+    pub(crate) operation: Option<&'a str>,
+    pub(crate) endpoint: Option<&'a str>,
+    pub(crate) request_model: Option<&'a str>,
+    pub(crate) stream: Option<bool>,
+    pub(crate) usage: Option<UsageQuality>,
+    pub(crate) end: Option<Ending>,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) time_to_first_byte: Option<Duration>,
+    pub(crate) error_type: Option<&'a str>,
+}
+
+impl EventRef<'_> {
+    /// [`UsageEvent::is_error`].
+    pub(crate) fn is_error(&self) -> bool {
         match self.end {
             Some(Ending::UpstreamError | Ending::StreamError) => true,
             _ => self.status >= 400 && self.status != CLIENT_CLOSED_REQUEST,
         }
     }
 
-    /// The client left before the answer was complete.
-    pub fn is_aborted(&self) -> bool {
+    /// [`UsageEvent::is_aborted`].
+    pub(crate) fn is_aborted(&self) -> bool {
         self.end == Some(Ending::ClientClosed)
+    }
+}
+
+impl<'a> From<&'a UsageEvent> for EventRef<'a> {
+    fn from(event: &'a UsageEvent) -> Self {
+        Self {
+            timestamp: event.timestamp,
+            model: &event.model,
+            tokens: event.tokens,
+            status: event.status,
+            request_id: event.request_id.as_deref(),
+            key: event.key,
+            id: event.id.as_deref(),
+            provider: event.provider.as_deref(),
+            operation: event.operation.as_deref(),
+            endpoint: event.endpoint.as_deref(),
+            request_model: event.request_model.as_deref(),
+            stream: event.stream,
+            usage: event.usage,
+            end: event.end,
+            duration: event.duration,
+            time_to_first_byte: event.time_to_first_byte,
+            error_type: event.error_type.as_deref(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{ops::Range, time::Duration};
 
 use super::sums::{Sums, insert, reserve};
-use crate::UsageEvent;
+use crate::event::EventRef;
 
 /// An event as the columns keep it.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ const USAGE: u32 = 9;
 
 impl Row {
     /// The event, with the numbers that the dictionaries have for what it repeats.
-    pub(super) fn new(event: &UsageEvent, model: u16, key: Option<u32>, source: u32) -> Self {
+    pub(super) fn new(event: &EventRef<'_>, model: u16, key: Option<u32>, source: u32) -> Self {
         let tokens = &event.tokens;
         let total_is_sum = match (tokens.input, tokens.output, tokens.total) {
             (Some(input), Some(output), Some(total)) => input.checked_add(output) == Some(total),
@@ -293,7 +293,7 @@ mod tests {
     use proptest::{prelude::*, sample::select};
 
     use super::*;
-    use crate::{Ending, Timestamp, UsageQuality};
+    use crate::{Ending, Timestamp, UsageEvent, UsageQuality};
 
     fn numbers() -> impl Strategy<Value = Option<u64>> {
         const SHORT: u64 = u16::MAX as u64;
@@ -336,7 +336,7 @@ mod tests {
                     let mut event = UsageEvent::new(Timestamp::from_unix_millis(start + at), "m");
                     (event.tokens.input, event.tokens.output) = (input, output);
                     event.status = 200 + i as u16;
-                    rows.push(Row::new(&event, i as u16, None, expected.len() as u32 + rows.len() as u32));
+                    rows.push(Row::new(&(&event).into(), i as u16, None, expected.len() as u32 + rows.len() as u32));
                 }
                 rows.sort_by_key(|row| row.at);
                 columns.insert(start, &rows);
@@ -374,7 +374,7 @@ mod tests {
                 {
                     let mut event = UsageEvent::new(Timestamp::from_unix_millis(0), "m");
                     (event.stream, event.end, event.usage) = (stream, end, usage);
-                    assert!(seen.insert(Row::new(&event, 0, None, 0).flags >> STREAM), "{event:?}");
+                    assert!(seen.insert(Row::new(&(&event).into(), 0, None, 0).flags >> STREAM), "{event:?}");
                 }
             }
         }
@@ -390,7 +390,7 @@ mod tests {
         event.tokens.cache_write_1h = Some(4);
         event.duration = Some(Duration::from_micros(5_999));
         event.time_to_first_byte = Some(Duration::MAX);
-        let row = Row::new(&event, 0, Some(6), 7);
+        let row = Row::new(&(&event).into(), 0, Some(6), 7);
         for (value, number) in [
             (Value::Key, Some(6)),
             (Value::Source, Some(7)),

@@ -41,7 +41,7 @@ use std::sync::Arc;
 pub(crate) use query::{Answer, Query};
 pub(crate) use sums::Sums;
 
-use crate::{KeyHash, Timestamp, UsageEvent};
+use crate::{KeyHash, Timestamp, event::EventRef};
 use columns::Row;
 use names::{Ids, MAX_KEYS, MAX_SOURCES, Models, Source};
 use prefix::Prefix;
@@ -86,16 +86,17 @@ impl Default for Index {
 
 impl Index {
     /// Takes `event` in. It is seen by the snapshots made from now on.
-    pub(crate) fn insert(&mut self, event: &UsageEvent) {
+    pub(crate) fn insert<'a>(&mut self, event: impl Into<EventRef<'a>>) {
+        let event = event.into();
         // First of all: nodes that only this snapshot shared need no copy when they change.
         self.published = None;
         self.events += 1;
 
-        let model = self.models.id(&event.model);
+        let model = self.models.id(event.model);
         let key = event.key.map(|key| self.keys.id(&key, || key));
-        let source = Source::of(event);
+        let source = Source::of(&event);
         let source = self.sources.id(&source, || source.to_owned());
-        self.waiting.push(Row::new(event, model, key, source));
+        self.waiting.push(Row::new(&event, model, key, source));
         if self.waiting.len() == WAITING {
             self.settle();
         }

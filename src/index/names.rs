@@ -1,10 +1,10 @@
 //! Dictionaries: small numbers for what events repeat. All are bounded, since clients choose much of it.
 
-use std::{borrow::Cow, hash::Hash, sync::Arc};
+use std::{hash::Hash, sync::Arc};
 
 use hashbrown::{Equivalent, HashMap};
 
-use crate::UsageEvent;
+use crate::event::EventRef;
 
 /// Distinct model names that are told apart.
 pub(super) const MAX_MODELS: usize = 10_000;
@@ -93,14 +93,12 @@ pub(super) struct Source<S> {
 }
 
 impl<'a> Source<&'a str> {
-    pub(super) fn of(event: &'a UsageEvent) -> Self {
-        let short = |text: &'a Option<Cow<'static, str>>| {
-            text.as_deref().map(|text| if text.len() > MAX_NAME { OTHER } else { text })
-        };
+    pub(super) fn of(event: &EventRef<'a>) -> Self {
+        let short = |text: Option<&'a str>| text.map(|text| if text.len() > MAX_NAME { OTHER } else { text });
         Self {
-            provider: short(&event.provider),
-            operation: short(&event.operation),
-            endpoint: short(&event.endpoint),
+            provider: short(event.provider),
+            operation: short(event.operation),
+            endpoint: short(event.endpoint),
         }
     }
 
@@ -125,7 +123,7 @@ impl Equivalent<Source<Box<str>>> for Source<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Timestamp;
+    use crate::{Timestamp, UsageEvent};
 
     fn event(endpoint: &str) -> UsageEvent {
         let mut event = UsageEvent::new(Timestamp::from_unix_millis(0), "m");
@@ -138,7 +136,7 @@ mod tests {
     fn a_source_has_one_number_borrowed_or_owned() {
         let mut ids = Ids::new(9);
         let mut id = |event: &UsageEvent| {
-            let source = Source::of(event);
+            let source = Source::of(&event.into());
             ids.id(&source, || source.to_owned())
         };
         assert_eq!(id(&event("a")), 1);

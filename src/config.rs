@@ -126,6 +126,8 @@ pub struct UsageStatistics {
     /// How long an event waits at most before it is written; more than 0.
     #[serde(rename = "flush-seconds", deserialize_with = "seconds")]
     pub flush_interval: Duration,
+    /// When what was written is synced to disk.
+    pub fsync: Fsync,
     /// Events that the queue to the writer holds, at least `flush_events`; one more is dropped and counted.
     pub queue_capacity: usize,
     /// Bytes of lines kept in memory while the file cannot be written; events beyond that are dropped and counted.
@@ -142,10 +144,60 @@ impl Default for UsageStatistics {
             file: None,
             flush_events: 50,
             flush_interval: Duration::from_secs(30),
+            fsync: Fsync::Flush,
             queue_capacity: 8192,
             backlog_bytes: 16 << 20,
             drop_deadline: Duration::from_secs(5),
         }
+    }
+}
+
+/// When written events are made to survive a loss of power (`fsync`): `"flush"`, a number of seconds, or `"none"`.
+///
+/// The end of the process, by whatever signal, loses nothing that was written: it is only the system's own end that
+/// can, and this is how much.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_llm_usage::{Config, Fsync};
+///
+/// let config: Config = serde_json::from_str(r#"{ "usage-statistics": { "fsync": 2.5 } }"#)?;
+/// assert_eq!(config.usage_statistics.fsync, Fsync::Interval(Duration::from_millis(2500)));
+/// # Ok::<_, serde_json::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fsync {
+    /// With every flush: nothing that was flushed is lost. The default.
+    #[default]
+    Flush,
+    /// This long after an event was written, at the latest, and whenever a flush or the end is asked for.
+    Interval(Duration),
+    /// Never: when it gets to disk is up to the system, for most a matter of half a minute.
+    None,
+}
+
+impl<'de> Deserialize<'de> for Fsync {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "fsync must be \"flush\", \"none\", or a number of seconds")]
+        enum Value {
+            Word(Word),
+            Seconds(f64),
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Word {
+            Flush,
+            None,
+        }
+        Ok(match Value::deserialize(deserializer)? {
+            Value::Word(Word::Flush) => Self::Flush,
+            Value::Word(Word::None) => Self::None,
+            Value::Seconds(seconds) => {
+                Self::Interval(Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)?)
+            }
+        })
     }
 }
 

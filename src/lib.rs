@@ -103,7 +103,7 @@ mod usage;
 mod writer;
 
 pub use body::UsageBody;
-pub use config::{Config, RemoteManagement, SecretKey, UsageStatistics};
+pub use config::{Config, Fsync, RemoteManagement, SecretKey, UsageStatistics};
 pub use error::Error;
 pub use event::{Ending, InvalidTimestamp, Timestamp, Tokens, UsageEvent, UsageQuality};
 pub use future::ResponseFuture;
@@ -113,7 +113,7 @@ pub use layer::UsageLayer;
 pub use manage::{MetricsBody, MetricsFuture, MetricsService, PeerAddr};
 pub use service::UsageService;
 pub use usage::Usage;
-pub use writer::Status;
+pub use writer::{Dropped, LastError, Status};
 
 /// The examples of the README.
 #[cfg(doctest)]

@@ -234,9 +234,14 @@ impl Tally {
         self.pushes.load(Ordering::SeqCst) / PUSH
     }
 
-    /// Items that the queue did not take.
-    pub(crate) fn refused(&self) -> u64 {
-        self.full.load(Ordering::Acquire) + self.late.load(Ordering::Acquire)
+    /// Items dropped because the queue was full.
+    pub(crate) fn full(&self) -> u64 {
+        self.full.load(Ordering::Acquire)
+    }
+
+    /// Items dropped because the queue was closed.
+    pub(crate) fn late(&self) -> u64 {
+        self.late.load(Ordering::Acquire)
     }
 
     /// Wakes the attached thread, or keeps it from going to sleep.
@@ -279,7 +284,7 @@ mod tests {
         fn is_dropped_and_counted_when_the_queue_is_full() {
             let (recorder, mut events) = channel(2);
             (0..5).for_each(|i| recorder.push(i));
-            assert_eq!((events.tally.observed(), events.tally.refused()), (5, 3));
+            assert_eq!((events.tally.observed(), events.tally.full()), (5, 3));
             assert_eq!(drain(&mut events), [0, 1]);
             recorder.push(5);
             assert_eq!(drain(&mut events), [5]);
@@ -297,7 +302,7 @@ mod tests {
             assert!(!events.is_drained());
             assert_eq!(drain(&mut events), [1]);
             assert!(events.is_drained());
-            assert_eq!((events.tally.observed(), events.tally.refused()), (2, 1));
+            assert_eq!((events.tally.observed(), events.tally.late()), (2, 1));
         }
 
         #[test]
@@ -406,7 +411,7 @@ mod tests {
         pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
         assert_eq!(events.pop(), None);
         assert_eq!(events.tally.observed(), THREADS * EACH);
-        assert_eq!(taken + events.tally.refused(), THREADS * EACH);
+        assert_eq!(taken + events.tally.full() + events.tally.late(), THREADS * EACH);
     }
 
     #[test]
@@ -427,7 +432,7 @@ mod tests {
         };
         loop {
             let done = pusher.is_finished() && taker.is_finished();
-            let fates = taken.load(Ordering::Acquire) + tally.refused();
+            let fates = taken.load(Ordering::Acquire) + tally.full() + tally.late();
             assert!(fates <= tally.observed());
             if done {
                 assert_eq!(fates, tally.observed());

@@ -3,7 +3,7 @@
 
 use std::{error::Error as _, fs, path::PathBuf, thread, time::Duration};
 
-use tower_llm_usage::{Config, Timestamp, Usage, UsageEvent};
+use tower_llm_usage::{Config, Fsync, Timestamp, Usage, UsageEvent, UsageStatistics};
 
 const KEY: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
@@ -430,6 +430,23 @@ mod settings {
     }
 
     #[test]
+    fn of_the_sync_are_a_word_or_seconds() {
+        let fsync = |value| {
+            let text = format!(r#"{{"fsync":{value}}}"#);
+            serde_json::from_str::<UsageStatistics>(&text).map(|settings| settings.fsync)
+        };
+        assert_eq!(UsageStatistics::default().fsync, Fsync::Flush);
+        assert_eq!(fsync(r#""flush""#).unwrap(), Fsync::Flush);
+        assert_eq!(fsync(r#""none""#).unwrap(), Fsync::None);
+        assert_eq!(fsync("5").unwrap(), Fsync::Interval(Duration::from_secs(5)));
+        for wrong in [r#""off""#, "-1", "null", "true", "1e300"] {
+            fsync(wrong).unwrap_err();
+        }
+        let error = fsync("true").unwrap_err().to_string();
+        assert!(error.contains(r#""flush", "none", or a number of seconds"#), "{error}");
+    }
+
+    #[test]
     fn at_their_ends_can_be_used() {
         let place = place();
         let mut config = place.config();
@@ -438,6 +455,7 @@ mod settings {
         config.usage_statistics.flush_interval = Duration::MAX;
         config.usage_statistics.drop_deadline = Duration::MAX;
         config.usage_statistics.backlog_bytes = 0;
+        config.usage_statistics.fsync = Fsync::Interval(Duration::ZERO);
         let usage = Usage::open(config).unwrap();
         usage.record(event("a"));
         usage.flush_blocking().unwrap();

@@ -15,6 +15,7 @@ pub(crate) struct Faulty(Arc<Mutex<State>>);
 struct State {
     bytes: Vec<u8>,
     calls: usize,
+    syncs: usize,
     plan: Plan,
 }
 
@@ -53,6 +54,11 @@ impl Faulty {
         self.state().calls
     }
 
+    /// Syncs that went well so far.
+    pub(crate) fn syncs(&self) -> usize {
+        self.state().syncs
+    }
+
     /// Nobody else holds this file any more.
     pub(crate) fn is_the_only_one(&self) -> bool {
         Arc::strong_count(&self.0) == 1
@@ -66,7 +72,7 @@ impl Faulty {
 impl Write for Faulty {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.state();
-        let State { bytes: file, calls, plan } = &mut *state;
+        let State { bytes: file, calls, plan, .. } = &mut *state;
         *calls += 1;
         if plan.interruptions > 0 {
             plan.interruptions -= 1;
@@ -103,11 +109,12 @@ impl Disk for Faulty {
             let _ = hanging.send(());
             let _ = release.recv();
         }
-        let Plan { sync_error, synced, .. } = &self.state().plan;
-        if let Some(error) = sync_error {
-            return Err((*error).into());
+        let mut state = self.state();
+        if let Some(error) = state.plan.sync_error {
+            return Err(error.into());
         }
-        if let Some(synced) = synced {
+        state.syncs += 1;
+        if let Some(synced) = &state.plan.synced {
             let _ = synced.send(());
         }
         Ok(())

@@ -29,6 +29,8 @@ pub(super) struct Outcome {
     pub(super) rest: Batch,
     /// The number given with the batch.
     pub(super) upto: u64,
+    /// It was to be synced as well.
+    pub(super) sync: bool,
     pub(super) result: Result<(), Failure>,
 }
 
@@ -36,6 +38,8 @@ pub(super) struct Outcome {
 pub(super) struct Failure {
     /// In the words of [`Error`](crate::Error): "cannot …".
     pub(super) action: &'static str,
+    /// All is written, and it is only the sync that failed.
+    pub(super) is_sync: bool,
     pub(super) source: io::Error,
 }
 
@@ -49,11 +53,17 @@ impl Failure {
 
 /// The writer's link to the file's thread, which takes one batch at a time. Its end is the end of the thread.
 pub(super) struct Link {
-    batches: Option<mpsc::Sender<(Batch, u64)>>,
+    batches: Option<mpsc::Sender<Order>>,
     outcomes: mpsc::Receiver<Outcome>,
     thread: Option<JoinHandle<()>>,
     /// Bytes in the batch that the thread has at the moment.
     in_flight: Option<usize>,
+}
+
+struct Order {
+    batch: Batch,
+    upto: u64,
+    sync: bool,
 }
 
 const LIVES: &str = "the file's thread lives as long as its link";
@@ -66,8 +76,8 @@ impl Link {
         let (batches, given) = mpsc::channel();
         let (done, outcomes) = mpsc::channel();
         let run = move || {
-            for (batch, upto) in given {
-                if done.send(append(&mut appender, &shared, batch, upto)).is_err() {
+            for order in given {
+                if done.send(append(&mut appender, &shared, order)).is_err() {
                     break;
                 }
                 shared.tally.ring();
@@ -85,14 +95,13 @@ impl Link {
         self.in_flight.unwrap_or(0)
     }
 
-    /// Gives `batch` to the thread, which must not be busy. `upto` comes back with the outcome.
-    ///
-    /// An empty batch is a sync, and nothing else.
-    pub(super) fn submit(&mut self, batch: Batch, upto: u64) {
+    /// Gives `batch` to the thread, which must not be busy, to append it and, if `sync`, to have it survive a loss of
+    /// power. `upto` comes back with the outcome.
+    pub(super) fn submit(&mut self, batch: Batch, upto: u64, sync: bool) {
         debug_assert!(!self.is_busy());
         self.in_flight = Some(batch.bytes.len());
         if let Some(batches) = &self.batches {
-            batches.send((batch, upto)).expect(LIVES);
+            batches.send(Order { batch, upto, sync }).expect(LIVES);
         }
     }
 
@@ -128,7 +137,8 @@ impl Drop for Link {
     }
 }
 
-fn append<D: Disk>(appender: &mut Appender<D>, shared: &Shared, mut batch: Batch, upto: u64) -> Outcome {
+fn append<D: Disk>(appender: &mut Appender<D>, shared: &Shared, order: Order) -> Outcome {
+    let Order { mut batch, upto, sync } = order;
     let (written, result) = appender.append(&batch.bytes);
     let lines = memchr::memchr_iter(b'\n', &batch.bytes[..written]).count();
     // Counted here and not by the writer, so that it is right even if the writer has crashed.
@@ -141,8 +151,11 @@ fn append<D: Disk>(appender: &mut Appender<D>, shared: &Shared, mut batch: Batch
         Batch { bytes: batch.bytes.split_off(written), lines: batch.lines - lines }
     };
     let result = match result {
-        Ok(()) => appender.sync().map_err(|source| Failure { action: "sync the usage file", source }),
-        Err(source) => Err(Failure { action: "write to the usage file", source }),
+        Ok(()) if sync => {
+            appender.sync().map_err(|source| Failure { action: "sync the usage file", is_sync: true, source })
+        }
+        Ok(()) => Ok(()),
+        Err(source) => Err(Failure { action: "write to the usage file", is_sync: false, source }),
     };
-    Outcome { rest, upto, result }
+    Outcome { rest, upto, sync, result }
 }

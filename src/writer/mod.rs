@@ -34,7 +34,7 @@ mod file;
 mod worker;
 
 use std::{
-    fmt, io,
+    fmt, io, mem,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -48,7 +48,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    Error, UsageEvent,
+    Error, Timestamp, UsageEvent,
     config::UsageStatistics,
     index::{Index, Snapshot},
     queue::{Events, Tally},
@@ -85,8 +85,10 @@ impl WriterHandle {
             history,
             accepted: AtomicU64::new(0),
             persisted: AtomicU64::new(0),
-            shed: AtomicU64::new(0),
-            error: Mutex::default(),
+            backlog_full: AtomicU64::new(0),
+            too_long: AtomicU64::new(0),
+            since: Timestamp::now(),
+            health: Mutex::default(),
             published: Mutex::new(Published { snapshot: index.snapshot(), settled: 0, is_last: false }),
             end: AtomicU8::new(RUNNING),
         });
@@ -188,9 +190,10 @@ pub struct Status {
     pub persisted: u64,
     /// Events on their way to the file.
     pub queued: u64,
-    /// Events lost: the queue or the backlog was full, the writer was closed or could not write to its end, or the
-    /// event's line would have been longer than the 1 MiB that is read.
+    /// Events lost, for whatever reason.
     pub dropped: u64,
+    /// The same by reason. Their sum is `dropped`.
+    pub dropped_by: Dropped,
     /// Events in memory, the loaded history included.
     pub events: u64,
     /// Lines of the history that could not be read.
@@ -199,8 +202,49 @@ pub struct Status {
     pub bad_line_numbers: Vec<u64>,
     /// The length of the file.
     pub file_bytes: u64,
-    /// Why the file cannot be written at the moment.
+    /// When the writer was started: what the counts above count from.
+    pub since: Option<Timestamp>,
+    /// When the file was written to, or synced, without an error last.
+    pub last_flush: Option<Timestamp>,
+    /// Why the file cannot be written or synced at the moment.
     pub error: Option<String>,
+    /// The last such reason, over or not.
+    pub last_error: Option<LastError>,
+}
+
+/// Events lost, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dropped {
+    /// The queue to the writer was full
+    /// ([`queue_capacity`](crate::UsageStatistics::queue_capacity)): events come faster than they can be written.
+    pub queue_full: u64,
+    /// The file could not be written, and as many bytes as may wait were waiting
+    /// ([`backlog_bytes`](crate::UsageStatistics::backlog_bytes)).
+    pub backlog_full: u64,
+    /// The event's line would have been longer than the 1 MiB that is read.
+    pub too_long: u64,
+    /// They came after the end.
+    pub closed: u64,
+    /// They waited for a file that could not be written before the end.
+    pub unwritten: u64,
+}
+
+impl Dropped {
+    fn sum(&self) -> u64 {
+        let Self { queue_full, backlog_full, too_long, closed, unwritten } = self;
+        queue_full + backlog_full + too_long + closed + unwritten
+    }
+}
+
+/// Why the file could not be written or synced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastError {
+    /// When this was found last.
+    pub at: Timestamp,
+    /// What could not be done, and why.
+    pub text: String,
 }
 
 enum Command {
@@ -220,11 +264,13 @@ struct Shared {
     accepted: AtomicU64,
     /// Accepted events whose line is whole in the file.
     persisted: AtomicU64,
-    /// Events taken from the queue and dropped.
-    shed: AtomicU64,
+    /// Events taken from the queue and dropped: for want of room in the backlog, and for their length.
+    backlog_full: AtomicU64,
+    too_long: AtomicU64,
+    since: Timestamp,
     /// The length of the file.
     bytes: AtomicU64,
-    error: Mutex<Option<String>>,
+    health: Mutex<Health>,
     published: Mutex<Published>,
     /// One of the three below.
     end: AtomicU8,
@@ -240,21 +286,35 @@ impl Shared {
         // the end before them all, since at the end they do not change any more.
         let is_over = self.end.load(Ordering::Acquire) != RUNNING;
         let persisted = self.persisted.load(Ordering::Acquire);
-        let dropped = self.shed.load(Ordering::Acquire) + self.tally.refused();
+        let mut dropped_by = Dropped {
+            queue_full: self.tally.full(),
+            backlog_full: self.backlog_full.load(Ordering::Acquire),
+            too_long: self.too_long.load(Ordering::Acquire),
+            closed: self.tally.late(),
+            unwritten: 0,
+        };
         let observed = self.tally.observed();
-        let open = observed - persisted - dropped;
+        let mut queued = observed - persisted - dropped_by.sum();
+        if is_over {
+            // Nothing is on its way any more: what is not in the file by now is lost.
+            dropped_by.unwritten = mem::take(&mut queued);
+        }
+        let Health { last_flush, error, last_error } = unpoisoned(&self.health).clone();
         Status {
             recording: self.tally.is_on(),
             observed,
             persisted,
-            queued: if is_over { 0 } else { open },
-            // After the end nothing is on its way any more: what is not in the file by now is lost.
-            dropped: if is_over { dropped + open } else { dropped },
+            queued,
+            dropped: dropped_by.sum(),
+            dropped_by,
             events: self.history.events + self.accepted.load(Ordering::Relaxed),
             bad_lines: self.history.bad_lines,
             bad_line_numbers: self.history.first_bad_lines.clone(),
             file_bytes: self.bytes.load(Ordering::Relaxed),
-            error: unpoisoned(&self.error).clone(),
+            since: Some(self.since),
+            last_flush,
+            error,
+            last_error,
         }
     }
 
@@ -268,6 +328,26 @@ impl Shared {
             CLOSED => Ok(()),
             _ => Err(Error::closed()),
         }
+    }
+}
+
+/// How the file was when it was last written to.
+#[derive(Clone, Debug, Default)]
+struct Health {
+    last_flush: Option<Timestamp>,
+    error: Option<String>,
+    last_error: Option<LastError>,
+}
+
+impl Health {
+    fn is_well(&mut self) {
+        self.last_flush = Some(Timestamp::now());
+        self.error = None;
+    }
+
+    fn fails(&mut self, text: String) {
+        self.last_error = Some(LastError { at: Timestamp::now(), text: text.clone() });
+        self.error = Some(text);
     }
 }
 

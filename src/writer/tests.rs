@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Timestamp,
+    config::Fsync,
     queue::{self, Recorder},
     store::faulty::Faulty,
 };
@@ -64,6 +65,7 @@ impl Setup {
     fn status(&self) -> Status {
         let status = self.writer.status();
         assert_eq!(status.observed, status.persisted + status.queued + status.dropped);
+        assert_eq!(status.dropped, status.dropped_by.sum());
         status
     }
 
@@ -170,6 +172,82 @@ mod lines {
         setup.writer.flush_blocking().unwrap();
         assert_eq!(setup.lines(), [1]);
         assert_eq!((setup.status().dropped, setup.status().events), (1, 1));
+        assert_eq!(setup.status().dropped_by, Dropped { too_long: 1, ..Dropped::default() });
+    }
+}
+
+mod what_is_written {
+    use super::*;
+
+    /// Writes an event without asking for it, and waits until it is in the file.
+    fn write(setup: &Setup, number: u64) {
+        setup.record(number);
+        while setup.status().persisted <= number {
+            thread::yield_now();
+        }
+        setup.go_round();
+    }
+
+    #[test]
+    fn is_synced_with_every_flush() {
+        let setup = setup_with(|settings| settings.flush_events = 1);
+        let syncs = setup.syncs();
+        for i in 0..5 {
+            setup.record(i);
+            syncs.recv().unwrap();
+        }
+        setup.writer.close_blocking().unwrap();
+        assert_eq!(setup.disk.syncs(), 5);
+    }
+
+    #[test]
+    fn is_never_synced_where_that_was_asked_for() {
+        let setup = setup_with(|settings| (settings.flush_events, settings.fsync) = (1, Fsync::None));
+        (0..5).for_each(|i| write(&setup, i));
+        setup.writer.flush_blocking().unwrap();
+        setup.writer.close_blocking().unwrap();
+        assert_eq!((setup.lines(), setup.disk.syncs()), ((0..5).collect(), 0));
+    }
+
+    #[test]
+    fn is_synced_at_intervals_and_when_somebody_waits_for_it() {
+        let hour = Fsync::Interval(Duration::from_secs(3600));
+        let setup = setup_with(|settings| (settings.flush_events, settings.fsync) = (1, hour));
+        (0..5).for_each(|i| write(&setup, i));
+        assert_eq!(setup.disk.syncs(), 0);
+        setup.writer.flush_blocking().unwrap();
+        setup.writer.flush_blocking().unwrap();
+        assert_eq!(setup.disk.syncs(), 1, "one was needed");
+        write(&setup, 5);
+        setup.writer.close_blocking().unwrap();
+        assert_eq!(setup.disk.syncs(), 2);
+    }
+
+    #[test]
+    fn is_synced_when_the_interval_is_over_though_nothing_follows() {
+        let soon = Fsync::Interval(Duration::from_millis(1));
+        let setup = setup_with(|settings| (settings.flush_events, settings.fsync) = (1, soon));
+        let syncs = setup.syncs();
+        setup.record(0);
+        syncs.recv().unwrap();
+        assert_eq!(setup.lines(), [0]);
+    }
+
+    #[test]
+    fn counts_as_unwell_until_a_sync_goes_well_even_if_more_is_written_meanwhile() {
+        let hour = Fsync::Interval(Duration::from_secs(3600));
+        let setup = setup_with(|settings| (settings.flush_events, settings.fsync) = (1, hour));
+        setup.disk.plan(|plan| plan.sync_error = Some(io::ErrorKind::Other));
+        write(&setup, 0);
+        assert_eq!(setup.status().error, None);
+        setup.writer.flush_blocking().unwrap_err();
+        write(&setup, 1);
+        assert!(setup.status().error.unwrap().starts_with("cannot sync"));
+        setup.disk.plan(|plan| plan.sync_error = None);
+        setup.writer.flush_blocking().unwrap();
+        let status = setup.status();
+        assert_eq!((status.error, setup.disk.syncs()), (None, 1));
+        assert!(status.last_error.unwrap().text.starts_with("cannot sync"));
     }
 }
 
@@ -287,6 +365,7 @@ mod a_file_that_cannot_be_written {
         let kept = setup.status().queued;
         assert!((2..10).contains(&kept));
         assert_eq!((setup.status().dropped, setup.status().events), (20 - kept, kept));
+        assert_eq!(setup.status().dropped_by.backlog_full, 20 - kept);
         assert_eq!(setup.snapshot().events(), kept);
 
         setup.disk.plan(|plan| plan.error = None);
@@ -355,6 +434,7 @@ mod the_end {
         setup.record(10);
         let status = setup.status();
         assert_eq!((status.observed, status.persisted, status.queued, status.dropped), (11, 10, 0, 1));
+        assert_eq!(status.dropped_by.closed, 1);
     }
 
     /// L10, F27
@@ -380,6 +460,7 @@ mod the_end {
         assert!(setup.writer.close_blocking().unwrap_err().is_file());
         let status = setup.status();
         assert_eq!((status.observed, status.persisted, status.queued, status.dropped), (3, 1, 0, 2));
+        assert_eq!(status.dropped_by.unwritten, 2);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Error, Timestamp, UsageEvent,
-    config::UsageStatistics,
+    config::{Fsync, UsageStatistics},
     event::UNKNOWN_MODEL,
     index::{Index, Snapshot},
     queue::Events,
@@ -53,11 +53,14 @@ pub(super) struct Worker<T> {
     spare: Vec<u8>,
     /// The line that is being made.
     line: Vec<u8>,
-    /// Events that were accepted so far, and how many of them are in the file for good.
+    /// Events that were accepted so far, how many of them are in the file, and how many of those for good.
     accepted: u64,
+    written: u64,
     durable: u64,
     /// When lines are written however few they are: no event that waits came earlier than the interval before this.
     due: Option<Instant>,
+    /// When what is in the file is synced although there is nothing to write.
+    sync_due: Option<Instant>,
     /// Set while the file cannot be written.
     retry: Option<Retry>,
     /// A flush or the end has been asked for since the last try began, and does not wait for the next retry.
@@ -123,8 +126,10 @@ impl<T: Into<UsageEvent>> Worker<T> {
             spare: Vec::new(),
             line: Vec::new(),
             accepted: 0,
+            written: 0,
             durable: 0,
             due: Instant::now().checked_add(settings.flush_interval),
+            sync_due: None,
             retry: None,
             is_urgent: false,
             hangs: false,
@@ -217,8 +222,12 @@ impl<T: Into<UsageEvent>> Worker<T> {
         self.line.clear();
         let is_line = serde_json::to_writer(&mut self.line, &event).is_ok() && self.line.len() <= MAX_LINE;
         self.line.push(b'\n');
-        if !is_line || !self.make_room() {
-            self.shared.shed.fetch_add(1, Ordering::Release);
+        if !is_line {
+            self.shared.too_long.fetch_add(1, Ordering::Release);
+            return;
+        }
+        if !self.make_room() {
+            self.shared.backlog_full.fetch_add(1, Ordering::Release);
             return;
         }
         self.pending.bytes.extend_from_slice(&self.line);
@@ -238,7 +247,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
                 return false;
             }
             if !self.file.is_busy() {
-                self.submit();
+                self.submit(Instant::now());
             }
             match self.file.outcome_within(PATIENCE) {
                 Some(outcome) => self.settle(outcome, Instant::now()),
@@ -282,41 +291,55 @@ impl<T: Into<UsageEvent>> Worker<T> {
         closing.failed && (self.pending.bytes.is_empty() || (self.retry.is_some() && is_late))
     }
 
-    /// Gives the lines that wait to the file's thread, if it is idle and it is time.
+    /// Gives the lines that wait to the file's thread, or has it sync those that did, if it is idle and it is time.
     fn write(&mut self, now: Instant) {
         if self.file.is_busy() {
             return;
         }
-        if self.durable == self.accepted {
+        if self.written == self.accepted {
             // Whatever comes next comes after `now`, and waits no longer than it may.
             self.due = now.checked_add(self.settings.flush_interval);
+        }
+        if self.durable == self.accepted {
             return;
         }
+        let is_past = |at: Option<Instant>| at.is_some_and(|at| now >= at);
         let is_time = match &self.retry {
             Some(retry) => self.is_urgent || now >= retry.at,
             None => {
                 self.closing.is_some()
                     || !self.flushes.is_empty()
                     || self.pending.lines >= self.settings.flush_events
-                    || self.due.is_some_and(|due| now >= due)
+                    || is_past(self.due)
+                    || is_past(self.sync_due)
             }
         };
         if is_time {
             self.due = now.checked_add(self.settings.flush_interval);
-            self.submit();
+            self.submit(now);
         }
     }
 
-    fn submit(&mut self) {
+    fn submit(&mut self, now: Instant) {
         self.is_urgent = false;
+        let sync = match self.settings.fsync {
+            Fsync::Flush => true,
+            Fsync::Interval(_) => {
+                self.closing.is_some()
+                    || !self.flushes.is_empty()
+                    || self.sync_due.is_some_and(|due| now >= due)
+            }
+            Fsync::None => false,
+        };
         let next = Batch { bytes: mem::take(&mut self.spare), lines: 0 };
-        self.file.submit(mem::replace(&mut self.pending, next), self.accepted);
+        self.file.submit(mem::replace(&mut self.pending, next), self.accepted, sync);
     }
 
     fn settle(&mut self, outcome: Outcome, now: Instant) {
-        let Outcome { mut rest, upto, result } = outcome;
+        let Outcome { mut rest, upto, sync, result } = outcome;
         let is_written = rest.bytes.is_empty();
         if is_written {
+            self.written = upto;
             rest.bytes.shrink_to(KEPT_BUFFER);
             self.spare = rest.bytes;
         } else {
@@ -328,16 +351,28 @@ impl<T: Into<UsageEvent>> Worker<T> {
         self.hangs = false;
         match result {
             Ok(()) => {
-                self.durable = upto;
                 self.retry = None;
+                match self.settings.fsync {
+                    // The disk is well only if what failed before, which may have been a sync, is done.
+                    Fsync::Interval(interval) if !sync => {
+                        self.sync_due = self.sync_due.or_else(|| now.checked_add(interval));
+                        if self.failure.as_ref().is_some_and(|failure| failure.is_sync) {
+                            return;
+                        }
+                    }
+                    _ => (self.durable, self.sync_due) = (upto, None),
+                }
                 self.failure = None;
-                *unpoisoned(&self.shared.error) = None;
+                unpoisoned(&self.shared.health).is_well();
             }
             Err(failure) => {
                 // A failed sync does not hold up the lines behind it; a failed write does.
                 self.retry = (!is_written).then(|| Retry::after(self.retry.take(), now));
-                *unpoisoned(&self.shared.error) =
-                    Some(format!("cannot {} {}: {}", failure.action, self.path.display(), failure.source));
+                if failure.is_sync {
+                    self.sync_due = now.checked_add(self.settings.flush_interval);
+                }
+                let text = format!("cannot {} {}: {}", failure.action, self.path.display(), failure.source);
+                unpoisoned(&self.shared.health).fails(text);
                 match &mut self.closing {
                     // One that began before the end was asked for is not its only try.
                     Some(closing) => closing.failed |= !self.is_urgent,
@@ -372,7 +407,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
             _ if self.file.is_busy() => None,
             (Some(retry), Some(Closing { until: Some(until), .. })) => Some(retry.at.min(*until)),
             (Some(retry), _) => Some(retry.at),
-            (None, _) => self.due,
+            (None, _) => [self.due, self.sync_due].into_iter().flatten().min(),
         })
     }
 

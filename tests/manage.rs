@@ -353,65 +353,165 @@ mod manners {
 mod page {
     use super::*;
 
+    impl Server {
+        /// Asks for a page or what it loads as a browser that knows no key.
+        async fn look(&self, path: &str, headers: &[(&str, &str)]) -> Response<MetricsBody> {
+            let mut request = Request::get(format!("{PREFIX}/{path}"))
+                .extension(PeerAddr(([127, 0, 0, 1], 5000).into()))
+                .body(())
+                .unwrap();
+            for (name, value) in headers {
+                request
+                    .headers_mut()
+                    .append(name.parse::<header::HeaderName>().unwrap(), value.parse().unwrap());
+            }
+            self.usage.metrics_service().oneshot(request).await.unwrap()
+        }
+
+        /// What the page loads, as it is written there.
+        async fn loaded(&self, page: &str) -> Vec<String> {
+            let html = text(self.look(page, &[]).await).await;
+            let attributes = html.split("=\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0));
+            attributes
+                .filter(|value| value.ends_with(".js") || value.ends_with(".css"))
+                .map(str::to_owned)
+                .collect()
+        }
+    }
+
     /// R3, A13
     #[tokio::test]
     async fn lies_at_both_spellings_with_what_it_loads() {
         let server = Server::new();
         for (page, base) in [("metrics/ui", "metrics/"), ("metrics/ui/", "metrics/ui/")] {
-            let response = server.ask(Method::GET, &format!("{PREFIX}/{page}")).await;
+            let response = server.look(page, &[]).await;
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
-            let html = text(response).await;
-            for (attribute, content_type) in
-                [("src=\"", "text/javascript"), ("stylesheet\" href=\"", "text/css")]
-            {
-                let (_, rest) = html.split_once(attribute).unwrap();
-                let (url, _) = rest.split_once('"').unwrap();
-                let asset = server.ask(Method::GET, &format!("{PREFIX}/{base}{url}")).await;
+            assert_eq!(response.headers()[header::CACHE_CONTROL], "no-cache");
+            let loaded = server.loaded(page).await;
+            for name in ["app.css", "app.js", "chart.js"] {
+                assert!(loaded.iter().any(|url| url.ends_with(name)), "{name} in {loaded:?}");
+            }
+            for url in loaded {
+                let asset = server.look(&format!("{base}{url}"), &[]).await;
                 assert_eq!(asset.status(), 200, "{base}{url}");
-                assert!(asset.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with(content_type));
+                let expected = if url.ends_with(".js") { "text/javascript" } else { "text/css" };
+                assert!(
+                    asset.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with(expected),
+                    "{url}"
+                );
             }
         }
+    }
+
+    /// Its address says what it is: it may be kept for ever, and at another address there is nothing.
+    #[tokio::test]
+    async fn loads_what_never_changes() {
+        let server = Server::new();
+        for url in server.loaded("metrics/ui/").await {
+            let asset = server.look(&format!("metrics/ui/{url}"), &[]).await;
+            assert_eq!(
+                asset.headers()[header::CACHE_CONTROL],
+                "public, max-age=31536000, immutable",
+                "{url}"
+            );
+            let (version, name) = url.split_once('/').unwrap();
+            assert_eq!(version.len(), 16);
+            for wrong in
+                [name.to_owned(), format!("0000000000000000/{name}"), format!("{url}x"), format!("/{url}")]
+            {
+                let status = server.ask(Method::GET, &format!("{PREFIX}/metrics/ui/{wrong}")).await.status();
+                assert_eq!(status, 404, "{wrong}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn is_compressed_for_those_who_can_read_it() {
+        let server = Server::new();
+        let page = server.look("metrics/ui", &[("accept-encoding", "gzip, deflate, br")]).await;
+        assert_eq!(page.headers()[header::CONTENT_ENCODING], "br");
+        assert_eq!(page.headers()[header::VARY], "accept-encoding");
+        let mut tags = vec![page.headers()[header::ETAG].clone()];
+        for (accepted, coding) in [("gzip", Some("gzip")), ("br;q=0", None), ("identity", None)] {
+            let page = server.look("metrics/ui", &[("accept-encoding", accepted)]).await;
+            assert_eq!(
+                page.headers().get(header::CONTENT_ENCODING).map(|coding| coding.to_str().unwrap()),
+                coding
+            );
+            let length = page.headers()[header::CONTENT_LENGTH].to_str().unwrap().to_owned();
+            tags.push(page.headers()[header::ETAG].clone());
+            let body = page.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body.len().to_string(), length);
+            assert_eq!(body.starts_with(b"<!doctype html>"), coding.is_none(), "{accepted}");
+        }
+        assert_eq!(tags[2], tags[3]);
+        assert!(tags[0] != tags[1] && tags[1] != tags[2] && tags[0] != tags[2], "{tags:?}");
     }
 
     /// F44
     #[tokio::test]
     async fn runs_nothing_but_its_own_script() {
         let server = Server::new();
-        let response = server.ask(Method::GET, &format!("{PREFIX}/metrics/ui")).await;
-        let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
-        for rule in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"]
-        {
-            assert!(policy.contains(rule), "{policy}");
-        }
-        assert!(!policy.contains("unsafe"));
+        let response = server.look("metrics/ui", &[]).await;
+        assert_eq!(
+            response.headers()[header::CONTENT_SECURITY_POLICY],
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(response.headers()[header::REFERRER_POLICY], "no-referrer");
         let html = text(response).await;
-        for inline in ["<script>", "<style", " style=", " onclick", " onload", "http://", "https://"] {
+        for inline in ["<script>", "<style", " style=", " onclick", " onload", "src=\"http", "href=\"http"] {
             assert!(!html.contains(inline), "{inline}");
         }
-        let script = text(server.ask(Method::GET, &format!("{PREFIX}/metrics/ui/app.js")).await).await;
-        for risk in
-            ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "localStorage"]
-        {
-            assert!(!script.contains(risk), "{risk}");
+        for url in server.loaded("metrics/ui/").await {
+            if url.ends_with("/chart.js") || url.ends_with(".css") {
+                continue;
+            }
+            let script = text(server.look(&format!("metrics/ui/{url}"), &[]).await).await;
+            for risk in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "new Function",
+                "localStorage",
+                "document.cookie",
+                "console.",
+            ] {
+                assert!(!script.contains(risk), "{url}: {risk}");
+            }
+        }
+    }
+
+    /// A module that is not named there is found one after the other, each a way to the server and back.
+    #[tokio::test]
+    async fn names_all_of_its_modules_at_once() {
+        let server = Server::new();
+        let loaded = server.loaded("metrics/ui/").await;
+        for url in loaded.iter().filter(|url| url.ends_with(".js") && !url.ends_with("/chart.js")) {
+            let script = text(server.look(&format!("metrics/ui/{url}"), &[]).await).await;
+            for import in script.split(" from \"./").skip(1) {
+                let (name, _) = import.split_once('"').unwrap();
+                assert!(loaded.iter().any(|url| url.ends_with(&format!("/{name}"))), "{url} imports {name}");
+            }
         }
     }
 
     #[tokio::test]
     async fn is_not_sent_again_while_it_is_the_same() {
         let server = Server::new();
-        let path = format!("{PREFIX}/metrics/ui");
-        let first = server.ask(Method::GET, &path).await;
-        let tag = first.headers()[header::ETAG].clone();
-        for (tags, status) in [(tag.to_str().unwrap(), 304), ("*", 304), ("\"other\"", 200)] {
-            let request = Request::get(&path)
-                .header("if-none-match", tags)
-                .extension(PeerAddr(([127, 0, 0, 1], 5000).into()))
-                .body(())
-                .unwrap();
-            let response = server.usage.metrics_service().oneshot(request).await.unwrap();
+        let tag = server.look("metrics/ui", &[]).await.headers()[header::ETAG].clone();
+        let tag = tag.to_str().unwrap();
+        for (tags, status) in [(tag, 304), ("*", 304), (&format!("\"x\", W/{tag}"), 304), ("\"other\"", 200)]
+        {
+            let response = server.look("metrics/ui", &[("if-none-match", tags)]).await;
             assert_eq!(response.status(), status, "{tags}");
             assert_eq!(response.headers()[header::ETAG], tag);
         }
+        let encoded = [("if-none-match", tag), ("accept-encoding", "gzip")];
+        assert_eq!(server.look("metrics/ui", &encoded).await.status(), 200, "that is another form of it");
     }
 }

@@ -1,176 +1,324 @@
-// The page at metrics/ui: asks for the numbers, and shows them as they are. What comes from outside (names of models)
-// is only ever text to this page.
+// The page at metrics/ui: asks for the numbers, and shows them as they are.
 
-const STORE = "llm-usage-key";
-const REFRESH = 30_000;
-// The script lies in metrics/ui/, whatever the prefix.
-const METRICS = new URL("../../metrics", import.meta.url);
-const HEALTH = new URL("../../health", import.meta.url);
+import { ask, key, save, tell } from "./api.js";
+import { showBars, showKeyToParts } from "./bars.js";
+import * as breakdown from "./breakdown.js";
+import { showCards } from "./cards.js";
+import { $, announce, clean, el } from "./dom.js";
+import { choose, clearFilters, place, setUpFilters, showFilters, showRange } from "./filters.js";
+import { BROWSER_ZONE, bytes, exact, span, time } from "./format.js";
+import { setUpHeat, showHeat } from "./heat.js";
+import * as recent from "./recent.js";
+import { everything } from "./older.js";
+import { banner, hideScreen, meaning, showBan, showEmpty, showFirstRun, showQuestion, showRefusal } from "./screens.js";
+import { filters, range, read, write } from "./state.js";
+import { draw, setUpTimeline, showTimeline } from "./timeline.js";
 
-const $ = (id) => document.getElementById(id);
-const number = new Intl.NumberFormat("en");
-const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const BARS = ["model", "key", "provider"];
+const SLOWEST = 300_000;
 
-let timer;
+let state = read();
 let asking;
+let timer;
+let shown;
+/** When the numbers came, and when they are asked for again. */
+let updated;
+let due;
+let failures = 0;
+let ban;
 
-/** A failure that the page can say something about. */
-class Refused extends Error {
-  constructor(status, body) {
-    super(body?.error ?? `the server answered ${status}`);
-    this.status = status;
-    this.code = body?.code;
-  }
-}
+const every = () => Number($("every").value) * 1000;
 
-async function ask(url, key, signal) {
-  const response = await fetch(url, { headers: { "x-management-key": key }, signal, cache: "no-store" });
-  const body = await response.json().catch(() => undefined);
-  if (!response.ok) throw new Refused(response.status, body);
-  return body;
-}
-
-function element(name, text, className) {
-  const node = document.createElement(name);
-  node.textContent = text;
-  if (className) node.className = className;
-  return node;
-}
-
-/** A number, short where it is long, and exact on hover. */
-function count(name, value) {
-  const node = element(name, value < 100_000 ? number.format(value) : short.format(value));
-  node.title = number.format(value);
-  return node;
-}
-
-function fillTable(table, first, rows, empty) {
-  const columns = [
-    ["Requests", "requests"],
-    ["Errors", "errors"],
-    ["Input", "prompt_tokens"],
-    ["Output", "completion_tokens"],
-    ["Tokens", "tokens"],
-  ];
-  const head = document.createElement("thead");
-  const titles = head.insertRow();
-  for (const title of [first, ...columns.map(([title]) => title)]) {
-    const cell = element("th", title);
-    cell.scope = "col";
-    titles.append(cell);
-  }
-  const body = document.createElement("tbody");
-  for (const { name, counts } of rows) {
-    const row = body.insertRow();
-    const cell = element("th", name);
-    cell.scope = "row";
-    cell.title = name;
-    row.append(cell, ...columns.map(([, field]) => count("td", counts[field])));
-  }
-  if (rows.length === 0) {
-    const cell = element("td", empty, "empty");
-    cell.colSpan = columns.length + 1;
-    body.insertRow().append(cell);
-  }
-  table.replaceChildren(head, body);
-}
-
-function show(metrics, health) {
-  const { totals, by_model, timeseries } = metrics;
-  const cards = [
-    ["Requests", totals.requests],
-    ["Tokens", totals.tokens],
-    ["Input tokens", totals.prompt_tokens],
-    ["Output tokens", totals.completion_tokens],
-    ["Errors", totals.errors],
-    ["Without counts", totals.unknown_usage],
-  ];
-  $("totals").replaceChildren(
-    ...cards.map(([title, value]) => {
-      const card = document.createElement("div");
-      card.append(element("dt", title), count("dd", value));
-      return card;
-    }),
-  );
-  const empty = "Nothing was recorded in this range.";
-  fillTable($("models"), "Model", by_model.map((row) => ({ name: row.model, counts: row })), empty);
-  const hours = timeseries.map((row) => ({ name: time.format(new Date(row.bucket_start)), counts: row }));
-  fillTable($("hours"), "Hour", hours.reverse(), empty);
-
-  const state = [health.recording ? "Recording" : "Recording is off", `updated ${time.format(new Date())}`];
-  if (health.dropped > 0) state.push(`${number.format(health.dropped)} events lost`);
-  $("state").textContent = state.join(" · ");
-  notice(health.status === "degraded" ? `Events cannot be written at the moment: ${health.reason}` : "");
-}
-
-function notice(text) {
-  $("notice").textContent = text;
-  $("notice").hidden = text === "";
-}
-
-function askForKey(text) {
-  sessionStorage.removeItem(STORE);
+/** Asks for all that is shown, and shows it. `why` is `poll`, or what a person did. */
+async function load(why = "change") {
   clearTimeout(timer);
+  clearInterval(ban);
+  due = undefined;
   asking?.abort();
-  $("usage").hidden = true;
-  $("leave").hidden = true;
-  $("login").hidden = false;
-  $("state").textContent = "";
-  notice(text);
+  if (!key.read()) return logIn();
+  const { signal } = (asking = new AbortController());
+  // The numbers from before stay, and are dimmed when somebody waits for others.
+  $("content").setAttribute("aria-busy", String(why !== "poll"));
+  $("refresh").classList.toggle("turning", true);
+  const extra = breakdown.isUsual() ? undefined : ask("metrics", [...common, ["interval", "none"], ["metrics", "all"], ...breakdown.parameters()], signal);
+  try {
+    const [metrics, status, events, table] = await everything(state, signal);
+    failures = 0;
+    show(metrics, status, events, table, why);
+  } catch (error) {
+    if (signal.aborted) return;
+    fail(error);
+  } finally {
+    if (!signal.aborted) {
+      $("content").setAttribute("aria-busy", "false");
+      $("refresh").classList.toggle("turning", false);
+    }
+  }
+}
+
+/** The one question that most of the page is the answer to. */
+function question() {
+  return [
+    ["interval", state.interval],
+    ["fill", "zero"],
+    ["metrics", "all"],
+    ...BARS.map((dimension) => ["group_by", dimension]),
+    ["group_by", "weekday,hour_of_day"],
+    ["group_by", "usage"],
+    ["limit", "10"],
+    ["sort", "tokens"],
+    ...(state.compare ? [["compare", "previous"]] : []),
+  ];
+}
+
+function plan(wait) {
+  clearTimeout(timer);
+  due = wait > 0 ? Date.now() + wait : undefined;
+  if (wait > 0 && !document.hidden) timer = setTimeout(() => load("poll"), wait);
+}
+
+function show(metrics, status, events, table, why) {
+  shown = { metrics, table };
+  updated = Date.now();
+  $("signed-in").hidden = false;
+  $("frame").hidden = false;
+  showStatus(status);
+  showRange(metrics.meta, state.zone);
+  const { totals } = metrics;
+  const isFiltered = filters(state).length > 0;
+  const holds = status.index?.events ?? status.events;
+  $("content").hidden = totals.requests === 0;
+  if (totals.requests > 0) {
+    hideScreen();
+    showCards(metrics);
+    showTimeline(metrics, state.zone);
+    showUse();
+    showTable();
+    recent.showRecent(events, state.zone);
+  } else if (holds === 0) showFirstRun(status.recording);
+  else {
+    const at = (moment) => (moment ? time.minute(Date.parse(moment), state.zone) : "earlier");
+    const longer = () => change({ range: "30d", from: undefined, to: undefined });
+    showEmpty({ first: at(status.first ?? status.since), last: at(status.last) }, isFiltered, { longer, clear: clearFilters });
+  }
+  if (why !== "poll") announce(`${exact(totals.requests)} requests, ${exact(totals.tokens)} tokens, ${exact(totals.errors)} errors.`);
+  banner("away", "");
+  plan(every());
+  tick();
+}
+
+const group = (answer, by) => answer.groups.find((group) => group.by.join() === by) ?? { rows: [], other: null };
+
+/** What depends on whether tokens or requests are looked at. */
+function showUse() {
+  const { metrics } = shown;
+  for (const dimension of BARS) showBars(dimension, group(metrics, dimension), metrics.totals, state.measure, (dimension, value) => choose(dimension, [value ?? ""]));
+  showHeat(group(metrics, "weekday,hour_of_day"), state.measure);
+  showKeyToParts(state.measure);
+  document.querySelector(`[name=measure][value=${state.measure}]`).checked = true;
+}
+
+function showTable() {
+  const { metrics, table } = shown;
+  breakdown.showBreakdown(group(table ?? metrics, breakdown.view.dimension), metrics.totals);
+}
+
+function showStatus(status) {
+  $("recording").dataset.on = String(status.recording);
+  $("recording").textContent = status.recording ? "Recording" : "Recording off";
+  const turnOn = el("button", { type: "button", onclick: () => record(true) }, "Turn recording on");
+  banner("recording", status.recording ? "" : "Recording is off: calls pass unseen, and the numbers below do not grow.", status.index && turnOn);
+  const troubles = [];
+  const error = status.last_error?.message ?? status.last_error ?? status.reason;
+  if (error) troubles.push(`Events cannot be written at the moment: ${clean(error, 200)}.`);
+  if (status.dropped > 0) troubles.push(`${exact(status.dropped)} events were lost.`);
+  banner("trouble", troubles.join(" "));
+  const since = status.since ?? status.first;
+  const holds = status.index?.events ?? status.events;
+  $("since").textContent = since ? `Data since ${time.minute(Date.parse(since), state.zone)}` : "No data yet";
+  $("size").textContent = `${exact(holds)} events, ${bytes(status.file_bytes)} on disk, ${bytes(status.index?.bytes ?? status.index_bytes)} in memory`;
+  $("version").textContent = `tower-llm-usage ${clean(status.version ?? "", 20)}`;
+}
+
+async function record(enabled) {
+  try {
+    await tell("recording", { enabled });
+  } catch (error) {
+    if (meaning(error) !== "away") return fail(error);
+  }
+  load();
+}
+
+function fail(error) {
+  switch (meaning(error)) {
+    case "login":
+      key.forget();
+      return logIn(error.code === "missing_management_key" ? "" : "That is not the management key.");
+    case "banned": {
+      leave();
+      const until = Date.now() + (error.retryAfter ?? 60) * 1000;
+      ban = showBan(until, () => load());
+      return;
+    }
+    case "screen":
+      $("content").hidden = true;
+      plan(0);
+      return showRefusal(error, () => load());
+    case "question":
+      $("content").hidden = true;
+      plan(0);
+      return showQuestion(error, () => change(read("")));
+    default: {
+      failures += 1;
+      const wait = Math.min(SLOWEST, (error.retryAfter ?? 0) * 1000 || 1000 * 2 ** Math.min(failures, 9));
+      plan(wait);
+      $("signed-in").hidden = false;
+      tick(error);
+    }
+  }
+}
+
+let trouble;
+
+/** Once a second: how old the numbers are, and when they are asked for again. */
+function tick(error = trouble) {
+  trouble = failures > 0 ? error : undefined;
+  $("updated").textContent = updated ? `Updated ${span((Date.now() - updated) / 1000)} ago` : "";
+  if (failures === 0) return;
+  const what = trouble?.status ? `The server answers with an error (${clean(trouble.message, 120)}).` : "The server does not answer.";
+  const old = updated ? " The numbers below are from before." : "";
+  const next = due ? ` Next try in ${span(Math.max(0, due - Date.now()) / 1000)}.` : "";
+  const again = el("button", { type: "button", "data-keep": "again", onclick: () => load() }, "Try now");
+  banner("away", `${what}${old}${next}`, again);
+}
+
+const address = () => location.pathname + write(state).replace(/^\?$/, "");
+
+/** Changes what is looked at, and the address with it. */
+function change(what) {
+  const before = write(state);
+  state = { ...state, ...what };
+  if (write(state) !== before) {
+    history.pushState(null, "", address());
+    recent.toFirstPage();
+  }
+  showFilters(state);
+  showZone();
+  load();
+}
+
+function showZone() {
+  const choice = $("zone");
+  if (![...choice.options].some(({ value }) => value === state.zone)) choice.append(el("option", { value: state.zone }, state.zone));
+  choice.value = state.zone;
+}
+
+/** Asks for the key; what was seen with another is gone. */
+function logIn(problem = "") {
+  leave();
+  hideScreen();
+  $("problem").textContent = problem;
+  $("problem").hidden = problem === "";
+  $("key").setAttribute("aria-invalid", String(problem !== ""));
+  if (!$("login").open) $("login").showModal();
   $("key").focus();
 }
 
-async function refresh() {
-  const key = sessionStorage.getItem(STORE);
-  if (!key) return askForKey("");
+function leave() {
   clearTimeout(timer);
   asking?.abort();
-  const { signal } = (asking = new AbortController());
-  const hours = document.querySelector("[name=range]:checked").value;
-  const metrics = new URL(METRICS);
-  metrics.searchParams.set("from", new Date(Date.now() - hours * 3_600_000).toISOString());
-  $("usage").setAttribute("aria-busy", "true");
-  let next = REFRESH;
-  try {
-    const [answer, health] = await Promise.all([ask(metrics, key, signal), ask(HEALTH, key, signal)]);
-    $("login").hidden = true;
-    $("usage").hidden = false;
-    $("leave").hidden = false;
-    show(answer, health);
-  } catch (error) {
-    if (signal.aborted) return;
-    if (error.status === 401) return askForKey("That is not the management key.");
-    if (error.code === "ip_banned") {
-      // Asking on would be no use; a person can reload.
-      next = undefined;
+  due = updated = shown = trouble = undefined;
+  failures = 0;
+  $("content").hidden = $("signed-in").hidden = $("frame").hidden = true;
+  for (const id of ["away", "recording", "trouble"]) banner(id, "");
+  $("updated").textContent = "";
+}
+
+function setUpHeader() {
+  const zones = ["UTC", ...Intl.supportedValuesOf("timeZone").filter((zone) => zone !== "UTC" && zone !== BROWSER_ZONE)];
+  if (BROWSER_ZONE !== "UTC") zones.unshift(BROWSER_ZONE);
+  $("zone").append(...zones.map((zone) => el("option", { value: zone }, zone.replaceAll("_", " "))));
+  $("zone").addEventListener("change", () => change({ zone: $("zone").value }));
+
+  $("theme").value = document.documentElement.dataset.theme ?? "auto";
+  $("theme").addEventListener("change", () => {
+    const theme = $("theme").value;
+    if (theme === "auto") {
+      delete document.documentElement.dataset.theme;
+      sessionStorage.removeItem("llm-usage-theme");
+    } else {
+      document.documentElement.dataset.theme = theme;
+      sessionStorage.setItem("llm-usage-theme", theme);
     }
-    notice(
-      error instanceof Refused
-        ? `The server says: ${error.message}.`
-        : "The server does not answer. The numbers below are from before; this page goes on trying.",
-    );
-    if ($("usage").hidden) $("login").hidden = false;
-  } finally {
-    if (!signal.aborted) $("usage").setAttribute("aria-busy", "false");
-  }
-  if (next && !document.hidden) timer = setTimeout(refresh, next);
+    draw();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+
+  $("every").value = sessionStorage.getItem("llm-usage-every") ?? "30";
+  $("every").addEventListener("change", () => {
+    sessionStorage.setItem("llm-usage-every", $("every").value);
+    plan(every());
+  });
+  $("refresh").addEventListener("click", () => load());
+  $("leave").addEventListener("click", () => {
+    key.forget();
+    delete document.documentElement.dataset.theme;
+    $("theme").value = "auto";
+    logIn();
+  });
+  $("settings").addEventListener("toggle", ({ newState }) => newState === "open" && place($("settings"), $("settings-button")));
 }
 
-$("login").addEventListener("submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(STORE, $("key").value);
-  $("key").value = "";
-  refresh();
-});
-$("leave").addEventListener("click", () => askForKey(""));
-$("range").addEventListener("change", refresh);
-document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : refresh()));
-
-// A key in the address is taken out of it at once, and of the history with it.
-const given = new URLSearchParams(location.hash.slice(1)).get("key");
-if (given) {
-  sessionStorage.setItem(STORE, given);
-  history.replaceState(null, "", location.pathname + location.search);
+function setUp() {
+  setUpHeader();
+  setUpFilters(change);
+  setUpTimeline((from, to) => change({ range: "custom", from, to }));
+  setUpHeat();
+  recent.setUpRecent(() => load());
+  const whole = () => [...range(state), ...filters(state), ["tz", state.zone], ["interval", "none"], ["metrics", "all"], ["group_by", breakdown.view.dimension], ["format", "csv"]];
+  breakdown.setUpBreakdown(
+    () => load(),
+    () => save("metrics", whole(), `usage-by-${breakdown.view.dimension}.csv`).catch(fail),
+  );
+  $("recent-csv").addEventListener("click", () => save("export", [...range(state), ...filters(state), ["format", "csv"]], "usage.csv").catch(fail));
+  $("measure").addEventListener("change", ({ target }) => {
+    state = { ...state, measure: target.value };
+    history.replaceState(null, "", address());
+    if (shown) showUse();
+  });
+  $("login-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    key.keep($("key").value);
+    $("key").value = "";
+    $("login").close();
+    load();
+  });
+  // There is nothing behind it to go back to.
+  $("login").addEventListener("cancel", (event) => event.preventDefault());
+  addEventListener("popstate", () => {
+    state = read();
+    takeKey();
+    recent.toFirstPage();
+    showFilters(state);
+    showZone();
+    load();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) clearTimeout(timer);
+    else if (due) (due > Date.now() ? plan(due - Date.now()) : load("poll"));
+  });
+  setInterval(tick, 1000);
 }
-refresh();
+
+// A key in the address is taken out of it at once, and of the history with it. A `#key=` that is followed to from the page itself is a `popstate`, too.
+function takeKey() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (given) key.keep(given);
+  history.replaceState(null, "", address());
+}
+
+takeKey();
+setUp();
+showFilters(state);
+showZone();
+load("start");

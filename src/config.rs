@@ -128,6 +128,13 @@ pub struct UsageStatistics {
     pub flush_interval: Duration,
     /// When what was written is synced to disk.
     pub fsync: Fsync,
+    /// Bytes from which on the usage file is closed, as a segment beside it, and a new one begun. Unset: it is not
+    /// closed for its size.
+    pub rotate_bytes: Option<u64>,
+    /// Close the usage file, as a segment beside it, before the first write of a UTC day. Off by default.
+    pub rotate_daily: bool,
+    /// How closed segments are compressed.
+    pub compress: Compression,
     /// Events that the queue to the writer holds, at least `flush_events`; one more is dropped and counted.
     pub queue_capacity: usize,
     /// Bytes of lines kept in memory while the file cannot be written; events beyond that are dropped and counted.
@@ -145,6 +152,9 @@ impl Default for UsageStatistics {
             flush_events: 50,
             flush_interval: Duration::from_secs(30),
             fsync: Fsync::Flush,
+            rotate_bytes: None,
+            rotate_daily: false,
+            compress: Compression::None,
             queue_capacity: 8192,
             backlog_bytes: 16 << 20,
             drop_deadline: Duration::from_secs(5),
@@ -199,6 +209,20 @@ impl<'de> Deserialize<'de> for Fsync {
             }
         })
     }
+}
+
+/// How closed segments are compressed (`compress`): `"none"`, `"gzip"` or `"zstd"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all. The default.
+    #[default]
+    None,
+    /// To a file that ends in `.gz`. Needs the feature `decompression-gzip`.
+    Gzip,
+    /// To a file that ends in `.zst`. Needs the feature `decompression-zstd`.
+    Zstd,
 }
 
 /// Seconds, fractions allowed; what no clock can count is refused.

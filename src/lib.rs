@@ -103,7 +103,7 @@ mod usage;
 mod writer;
 
 pub use body::UsageBody;
-pub use config::{Config, Fsync, RemoteManagement, SecretKey, UsageStatistics};
+pub use config::{Compression, Config, Fsync, RemoteManagement, SecretKey, UsageStatistics};
 pub use error::Error;
 pub use event::{Ending, InvalidTimestamp, Timestamp, Tokens, UsageEvent, UsageQuality};
 pub use future::ResponseFuture;

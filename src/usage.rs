@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Config, Error, MetricsService, Status, UsageEvent, UsageLayer,
-    config::UsageStatistics,
+    config::{Compression, UsageStatistics},
     index::Index,
     manage,
     queue::{self, Recorder},
@@ -70,10 +70,10 @@ impl Usage {
         let management = manage::Settings::new(&config.remote_management)?;
         let path = config.usage_file();
         let mut index = Index::default();
-        let (appender, history) = store::open(&path, |event| index.insert(&event))?;
+        let opened = store::open(&path, settings, |event| index.insert(&event))?;
         let (recorder, events) = queue::channel(settings.queue_capacity);
         recorder.set_on(config.usage_statistics_enabled);
-        let writer = WriterHandle::spawn(events, index, appender, history, path.clone(), settings)
+        let writer = WriterHandle::spawn(events, index, opened, path.clone(), settings)
             .map_err(|e| Error::file(path, "start the threads that write", e))?;
         let metrics = MetricsService::new(writer.clone(), management);
         let writer = WrittenOnDrop { writer, deadline: settings.drop_deadline };
@@ -164,7 +164,8 @@ impl Usage {
 const MAX_QUEUE_CAPACITY: usize = 1 << 24;
 
 fn check(settings: &UsageStatistics) -> Result<(), Error> {
-    let UsageStatistics { flush_events, flush_interval, queue_capacity, .. } = settings;
+    let UsageStatistics { flush_events, flush_interval, queue_capacity, rotate_bytes, compress, .. } =
+        settings;
     if *flush_events == 0 {
         return Err(Error::config("flush-events must be at least 1, which writes every event at once"));
     }
@@ -182,6 +183,18 @@ fn check(settings: &UsageStatistics) -> Result<(), Error> {
         return Err(Error::config(format!(
             "queue-capacity ({queue_capacity}) must be at most {MAX_QUEUE_CAPACITY}"
         )));
+    }
+    if *rotate_bytes == Some(0) {
+        return Err(Error::config(
+            "rotate-bytes must be at least 1; leave it out to have no rotation by size",
+        ));
+    }
+    if !store::is_known(*compress) {
+        let (name, feature) = match compress {
+            Compression::Gzip => ("gzip", "decompression-gzip"),
+            _ => ("zstd", "decompression-zstd"),
+        };
+        return Err(Error::config(format!("compress: {name} needs the feature {feature}")));
     }
     Ok(())
 }

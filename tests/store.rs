@@ -274,6 +274,225 @@ mod a_file_that_cannot_be_used {
     }
 }
 
+/// Names lead to other files than before, while the writer runs.
+#[cfg(unix)]
+mod a_file_that_is_taken_away {
+    use super::*;
+
+    fn record(usage: &Usage, model: &'static str) {
+        usage.record(event(model));
+        usage.flush_blocking().unwrap();
+        let status = usage.status();
+        assert_eq!((status.error, status.dropped), (None, 0));
+        assert_eq!(status.observed, status.persisted);
+    }
+
+    #[test]
+    fn by_deleting_it_is_begun_anew_and_nothing_that_comes_later_is_lost() {
+        let place = place();
+        let usage = place.open();
+        record(&usage, "a");
+        fs::remove_file(&place.file).unwrap();
+        record(&usage, "b");
+        assert_eq!(models(&place.text()), ["b"]);
+        assert_eq!(usage.status().file_bytes, place.text().len() as u64);
+    }
+
+    #[test]
+    fn together_with_its_directory_is_made_with_that_and_locked_again() {
+        let place = place();
+        let file = place.directory.path().join("a/b/usage.json");
+        let usage = Usage::open(Config::recording_to(&file)).unwrap();
+        record(&usage, "a");
+        fs::remove_dir_all(place.directory.path().join("a")).unwrap();
+        record(&usage, "b");
+        assert_eq!(models(&fs::read_to_string(&file).unwrap()), ["b"]);
+        assert!(Usage::open(Config::recording_to(&file)).unwrap_err().is_locked());
+    }
+
+    /// As logrotate does it.
+    #[test]
+    fn by_renaming_it_is_begun_anew_and_the_other_left_alone() {
+        let place = place();
+        let usage = place.open();
+        record(&usage, "a");
+        let other = place.directory.path().join("usage.json.1");
+        fs::rename(&place.file, &other).unwrap();
+        record(&usage, "b");
+        assert_eq!(models(&fs::read_to_string(other).unwrap()), ["a"]);
+        assert_eq!(models(&place.text()), ["b"]);
+    }
+
+    #[test]
+    fn and_replaced_is_gone_on_with_after_healing() {
+        let place = place();
+        let usage = place.open();
+        record(&usage, "a");
+        fs::remove_file(&place.file).unwrap();
+        fs::write(&place.file, ORIGINAL).unwrap();
+        record(&usage, "b");
+        assert_eq!(models(&place.text()), ["gpt-4o", "b"]);
+    }
+
+    #[test]
+    fn to_where_it_cannot_be_made_is_degraded_until_it_can() {
+        let place = place();
+        let directory = place.directory.path().join("a");
+        let file = directory.join("usage.json");
+        let usage = Usage::open(Config::recording_to(&file)).unwrap();
+        record(&usage, "a");
+        fs::remove_dir_all(&directory).unwrap();
+        fs::write(&directory, "no directory").unwrap();
+        usage.record(event("b"));
+        usage.flush_blocking().unwrap_err();
+        let status = usage.status();
+        assert!(status.error.unwrap().starts_with("cannot write to the usage file"));
+        assert_eq!((status.persisted, status.queued, status.dropped), (1, 1, 0));
+        fs::remove_file(&directory).unwrap();
+        record(&usage, "c");
+        assert_eq!(models(&fs::read_to_string(&file).unwrap()), ["b", "c"]);
+    }
+
+    /// Whoever deletes a lock file that is in use lets a second writer in; the first one finds out and waits.
+    #[test]
+    fn by_another_writer_is_waited_for() {
+        let place = place();
+        let usage = place.open();
+        record(&usage, "a");
+        fs::remove_file(place.directory.path().join("usage.json.lock")).unwrap();
+        let other = place.open();
+        usage.record(event("b"));
+        usage.flush_blocking().unwrap_err();
+        let text = usage.status().error.unwrap();
+        assert!(text.contains(&format!("in use by process {}", std::process::id())), "{text}");
+        other.close_blocking().unwrap();
+        record(&usage, "c");
+        assert_eq!(models(&place.text()), ["a", "b", "c"]);
+        assert!(Usage::open(place.config()).unwrap_err().is_locked());
+    }
+}
+
+mod segments {
+    use super::*;
+
+    /// Every event is a segment of its own.
+    fn tiny(place: &Place) -> Config {
+        let mut config = place.config();
+        config.usage_statistics.rotate_bytes = Some(1);
+        config
+    }
+
+    fn names(place: &Place) -> Vec<String> {
+        let entries = fs::read_dir(place.directory.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn write_three(place: &Place) {
+        let usage = Usage::open(tiny(place)).unwrap();
+        for model in ["a", "b", "c"] {
+            usage.record(event(model));
+        }
+        usage.close_blocking().unwrap();
+        assert_eq!(models(&place.text()), ["c"]);
+        let status = usage.status();
+        assert_eq!((status.persisted, status.dropped, status.error), (3, 0, None));
+    }
+
+    #[test]
+    fn and_the_usage_file_are_one_history() {
+        let place = place();
+        write_three(&place);
+        assert_eq!(names(&place).len(), 4, "two segments, the file and its lock");
+        let status = place.open().status();
+        assert_eq!((status.events, status.segments, status.bad_lines), (3, 2, 0));
+        assert_eq!(status.file_bytes, place.text().len() as u64);
+        assert_eq!(status.segment_bytes, 2 * status.file_bytes);
+    }
+
+    #[test]
+    fn are_not_made_unless_asked_for() {
+        let place = place_with(&format!("{ORIGINAL}\n").repeat(1000));
+        let usage = place.open();
+        usage.record(event("a"));
+        usage.close_blocking().unwrap();
+        assert_eq!(names(&place), ["usage.json", "usage.json.lock"]);
+    }
+
+    /// A file of the year before, say, under a name that puts it where it belongs.
+    #[test]
+    fn may_be_old_files_that_somebody_named_like_them() {
+        let place = place_with(&format!("{ORIGINAL}\n"));
+        fs::write(place.directory.path().join("usage.2025-12-31.json"), format!("{ORIGINAL}\nbad\n"))
+            .unwrap();
+        fs::write(place.directory.path().join("usage.old.json"), format!("{ORIGINAL}\n")).unwrap();
+        let status = place.open().status();
+        assert_eq!((status.events, status.segments, status.bad_lines), (2, 1, 1));
+    }
+
+    #[test]
+    fn that_are_copies_of_one_another_count_once() {
+        let place = place();
+        write_three(&place);
+        fs::copy(&place.file, place.directory.path().join("usage.2026-01-01.json")).unwrap();
+        assert_eq!(place.open().status().events, 3);
+    }
+
+    #[cfg(feature = "decompression-zstd")]
+    #[test]
+    fn are_compressed_behind_the_writers_back() {
+        let place = place();
+        write_three(&place);
+        let mut config = tiny(&place);
+        config.usage_statistics.compress = tower_llm_usage::Compression::Zstd;
+        let usage = Usage::open(config).unwrap();
+        while names(&place).iter().filter(|name| name.ends_with(".json.zst")).count() < 2 {
+            thread::yield_now();
+        }
+        usage.record(event("d"));
+        usage.flush_blocking().unwrap();
+        while names(&place).iter().filter(|name| name.ends_with(".json.zst")).count() < 3 {
+            thread::yield_now();
+        }
+        usage.close_blocking().unwrap();
+        let status = place.open().status();
+        assert_eq!((status.events, status.segments), (4, 3));
+    }
+
+    /// The names of segments are beside the file that a link leads to, where two ways to it meet.
+    #[cfg(unix)]
+    #[test]
+    fn lie_where_a_link_leads_to() {
+        let place = place();
+        let link = tempfile::tempdir().unwrap();
+        let mut config = Config::recording_to(link.path().join("link.json"));
+        config.usage_statistics.rotate_bytes = Some(1);
+        fs::write(&place.file, "").unwrap();
+        std::os::unix::fs::symlink(&place.file, link.path().join("link.json")).unwrap();
+        let usage = Usage::open(config).unwrap();
+        usage.record(event("a"));
+        usage.record(event("b"));
+        usage.close_blocking().unwrap();
+        assert_eq!(names(&place).len(), 3);
+        assert_eq!(place.open().status().events, 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn are_for_their_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let place = place();
+        write_three(&place);
+        for name in names(&place) {
+            let metadata = fs::metadata(place.directory.path().join(&name)).unwrap();
+            assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
+        }
+    }
+}
+
 mod recording {
     use super::*;
 
@@ -426,6 +645,7 @@ mod settings {
         assert!(refused(|c| c.usage_statistics.flush_events = 0).starts_with("flush-events"));
         assert!(refused(|c| c.usage_statistics.flush_interval = Duration::ZERO).starts_with("flush-seconds"));
         assert!(refused(|c| c.usage_statistics.queue_capacity = 49).starts_with("queue-capacity (49)"));
+        assert!(refused(|c| c.usage_statistics.rotate_bytes = Some(0)).starts_with("rotate-bytes"));
         assert!(refused(|c| c.usage_statistics.queue_capacity = usize::MAX).starts_with("queue-capacity"));
     }
 

@@ -1,6 +1,6 @@
-use std::io;
+use std::{io, mem, sync::mpsc};
 
-use super::Disk;
+use super::active::{Complaint, Disk, Other};
 
 /// Writes at the end of the usage file.
 #[derive(Debug)]
@@ -10,12 +10,16 @@ pub(crate) struct Appender<D> {
     bytes: u64,
     /// The file ends within a line that is not ours to finish.
     torn: bool,
+    /// The line that was begun and not finished, as far as it was given here. It goes on in the same file.
+    begun: Vec<u8>,
+    /// So much of it is in the file. Less than all only when the file has become another one.
+    begun_in_file: usize,
 }
 
 impl<D: Disk> Appender<D> {
     /// `bytes` long is the file as it is, and `torn` if its last byte is no line end.
     pub(crate) fn new(disk: D, bytes: u64, torn: bool) -> Self {
-        Self { disk, bytes, torn }
+        Self { disk, bytes, torn, begun: Vec::new(), begun_in_file: 0 }
     }
 
     /// The length of the file.
@@ -23,25 +27,92 @@ impl<D: Disk> Appender<D> {
         self.bytes
     }
 
+    /// Has `rotated` hear of every segment that is closed.
+    pub(crate) fn report_to(&mut self, rotated: mpsc::Sender<()>) {
+        self.disk.report_to(rotated);
+    }
+
+    /// What went wrong lately with something that does not keep lines from being written.
+    pub(crate) fn complaint(&self) -> Option<&Complaint> {
+        self.disk.complaint()
+    }
+
     /// Writes `bytes` in as few calls as the system allows, and says how many of them are in the file now.
     ///
     /// After an error, the rest is what has to be given again: those bytes, from exactly there.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
-        if bytes.is_empty() {
-            return (0, Ok(()));
-        }
-        if self.torn {
-            match self.write_all(b"\n") {
-                (_, Ok(())) => self.torn = false,
-                (_, Err(e)) => return (0, Err(e)),
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.append_some(&bytes[written..]) {
+                (n, Ok(())) => written += n,
+                (n, Err(e)) => return (written + n, Err(e)),
             }
         }
-        self.write_all(bytes)
+        (written, Ok(()))
     }
 
     /// Waits until what was appended would survive a loss of power.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.disk.sync()
+    }
+
+    /// Writes what belongs into one file.
+    fn append_some(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
+        match self.disk.prepare(self.bytes, self.begun.is_empty()) {
+            Ok(None) => {}
+            Ok(Some(Other { bytes, torn })) => {
+                (self.bytes, self.torn, self.begun_in_file) = (bytes, torn, 0);
+            }
+            Err(e) => return (0, Err(e)),
+        }
+        if let Err(e) = self.heal().and_then(|()| self.catch_up()) {
+            return (0, Err(e));
+        }
+        let (written, result) =
+            self.write_all(whole_lines(bytes, self.disk.limit().saturating_sub(self.bytes)));
+        match self.disk.is_deleted() {
+            // Gone with the file. What was in it before was deleted together with it.
+            Ok(true) => return (0, Ok(())),
+            Ok(false) => {}
+            Err(e) => {
+                self.note(&bytes[..written]);
+                return (written, result.and(Err(e)));
+            }
+        }
+        self.note(&bytes[..written]);
+        (written, result)
+    }
+
+    fn heal(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.write_all(b"\n").1?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// Writes again what another file had of the line that goes on.
+    fn catch_up(&mut self) -> io::Result<()> {
+        if self.begun_in_file < self.begun.len() {
+            let begun = mem::take(&mut self.begun);
+            let (written, result) = self.write_all(&begun[self.begun_in_file..]);
+            self.begun = begun;
+            self.begun_in_file += written;
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what was written of a line whose end was not.
+    fn note(&mut self, written: &[u8]) {
+        match memchr::memrchr(b'\n', written) {
+            Some(end) => {
+                self.begun.clear();
+                self.begun.extend_from_slice(&written[end + 1..]);
+            }
+            None => self.begun.extend_from_slice(written),
+        }
+        self.begun_in_file = self.begun.len();
     }
 
     /// [`io::Write::write_all`] that says how far it came.
@@ -59,6 +130,15 @@ impl<D: Disk> Appender<D> {
             }
         }
         (written, Ok(()))
+    }
+}
+
+/// The lines of `bytes` up to the one that reaches `room`: a file is closed for its size only when it has got it.
+fn whole_lines(bytes: &[u8], room: u64) -> &[u8] {
+    let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
+    match bytes.get(room - 1..).and_then(|rest| memchr::memchr(b'\n', rest)) {
+        Some(end) => &bytes[..room + end],
+        None => bytes,
     }
 }
 

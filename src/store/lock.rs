@@ -1,11 +1,14 @@
 use std::{
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Read, Seek, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process,
 };
 
-use super::{beside, private};
+use super::{
+    beside,
+    files::{Held, Identity, private},
+};
 use crate::{Error, error::Kind};
 
 /// The right to write to a usage file, held through the operating system on a file beside it.
@@ -14,7 +17,8 @@ use crate::{Error, error::Kind};
 /// never removed: whoever had it open at that moment would hold a lock that nobody else sees.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 impl Lock {
@@ -34,7 +38,14 @@ impl Lock {
         }
         // For the message of whoever comes next. A disk that is full for it may have room again for events.
         let _ = write_pid(&mut file);
-        Ok(Self { _file: file })
+        Ok(Self { file, path: lock_path })
+    }
+}
+
+impl Held for Lock {
+    fn is_good(&self) -> bool {
+        let (Ok(ours), Ok(named)) = (self.file.metadata(), fs::metadata(&self.path)) else { return false };
+        Identity::of(&ours) == Identity::of(&named)
     }
 }
 

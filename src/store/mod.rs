@@ -1,123 +1,173 @@
-//! The usage file: opened, locked, healed, read and appended to.
+//! The usage file: opened, locked, healed, read, appended to and rotated.
 //!
 //! One event a line (JSON Lines), only ever appended to, by one writer at a time. A line that is there is left as
-//! it is, whatever it holds.
+//! it is, whatever it holds. A history may be more than one file: see [`segments`].
 
+mod active;
 mod append;
+mod compress;
 #[cfg(test)]
 pub(crate) mod faulty;
+mod files;
 mod load;
 mod lock;
+mod seen;
+mod segments;
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 
 use std::{
     ffi::OsString,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+pub(crate) use active::{Complaint, Disk, UsageFile};
 pub(crate) use append::Appender;
+pub(crate) use compress::is_known;
 pub(crate) use load::{History, MAX_LINE};
-use lock::Lock;
+pub(crate) use upkeep::{Inventory, Upkeep};
 
-use crate::{Error, UsageEvent};
+use crate::{
+    Error, Timestamp, UsageEvent,
+    config::{Compression, UsageStatistics},
+};
+use active::Rotation;
+use files::{Files, System};
+use seen::Seen;
+use segments::{Names, Segment, UtcDay};
 
-/// What lines are appended to. The usage file, but for tests.
-pub(crate) trait Disk: Write + Send {
-    /// Waits until what was written would survive a loss of power.
-    fn sync(&mut self) -> io::Result<()>;
-}
-
-/// The usage file, held against other writers for as long as this lives.
+/// A usage file, ready to be appended to, and what there is beside it.
 #[derive(Debug)]
-pub(crate) struct UsageFile {
-    // Closed before the lock is let go.
-    file: File,
-    _lock: Lock,
+pub(crate) struct Opened<D = UsageFile> {
+    pub(crate) appender: Appender<D>,
+    pub(crate) history: History,
+    pub(crate) inventory: Inventory,
+    /// `None` if there is nothing to be done, whatever happens.
+    pub(crate) upkeep: Option<Upkeep>,
 }
 
-impl Write for UsageFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Disk for UsageFile {
-    fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-}
-
-/// Opens the usage file at `path`, and makes it and its directory where they are missing; gives every event that it
-/// holds to `each`, in the file's order.
+/// Opens the usage file at `path`, and makes it and its directory where they are missing; gives every event of its
+/// history, segments included, to `each`: segment by segment from the oldest one, each in its own order.
 ///
-/// An `id` that comes twice is two events here: this crate never writes one twice, and to remember every id would
-/// cost more than the index. Whatever brings foreign lines into the file has to look at ids before.
+/// An `id` that comes twice in a file is two events here: this crate never writes one twice, and to remember every id
+/// would cost more than the index. Whatever brings foreign lines into the file has to look at ids before. But an id
+/// that an older file has, too, is the same event: somebody has copied a file.
 pub(crate) fn open(
     path: &Path,
-    each: impl FnMut(UsageEvent),
-) -> Result<(Appender<UsageFile>, History), Error> {
-    let (file, path) = open_file(path)?;
-    let lock = Lock::acquire(&path)?;
-    // Read only now: before, somebody else might still have been writing.
-    let history = load::load(&file, each).map_err(|e| Error::file(&path, "read the usage file", e))?;
-    let appender = Appender::new(UsageFile { file, _lock: lock }, history.bytes, history.torn);
-    Ok((appender, history))
+    settings: &UsageStatistics,
+    mut each: impl FnMut(UsageEvent),
+) -> Result<Opened, Error> {
+    let files: Arc<dyn Files> = Arc::new(System);
+    let (path, day) = make(&*files, path)?;
+    let names = Names::of(path);
+    let path = names.active();
+    let lock = files.lock(path)?;
+    // Everything is looked at only now: before, somebody else might still have been writing.
+    let failed = |action| move |e| Error::file(path, action, e);
+    let segments = recover(&*files, &names).map_err(failed("look for segments of"))?;
+
+    let mut history = History::default();
+    let mut seen = Seen::default();
+    for Segment { path, compression, .. } in &segments {
+        let failed = |e| Error::file(path, "read the segment", e);
+        let file = compress::decoded(File::open(path).map_err(failed)?, *compression).map_err(failed)?;
+        history.add(load::load(file, seen.filter(&mut each)).map_err(failed)?);
+        history.events -= seen.next_file();
+    }
+    seen.last_file();
+    let file = File::open(path).map_err(failed("open the usage file"))?;
+    history.add(load::load(&file, seen.filter(&mut each)).map_err(failed("read the usage file"))?);
+    history.events -= seen.next_file();
+
+    let handle = files.append(path).map_err(failed("open the usage file"))?;
+    let rotation = Rotation { bytes: settings.rotate_bytes, daily: settings.rotate_daily };
+    let newest = segments.last().map(|segment| segment.id);
+    let names = Arc::new(names);
+    let upkeep =
+        Upkeep { files: Arc::clone(&files), names: Arc::clone(&names), compression: settings.compress };
+    let has_upkeep = rotation.is_any() || settings.compress != Compression::None;
+    let inventory =
+        upkeep.inventory().map_err(|e| Error::file(upkeep.names.active(), "look for segments of", e))?;
+    let file = UsageFile::new(handle, lock, files, names, rotation, Arc::new(Timestamp::now), day, newest);
+    Ok(Opened {
+        appender: Appender::new(file, history.bytes, history.torn),
+        history,
+        inventory,
+        upkeep: has_upkeep.then_some(upkeep),
+    })
 }
 
-/// The file, and its path with links resolved: two ways to one file must meet at one lock.
-fn open_file(path: &Path) -> Result<(File, PathBuf), Error> {
+/// Makes the usage file and its directory where they are missing. Gives its path with links resolved, since two ways to
+/// one file must meet at one lock, and the day on which it was written to last.
+fn make(files: &dyn Files, path: &Path) -> Result<(PathBuf, UtcDay), Error> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        make_directory(directory).map_err(|e| Error::file(directory, "make the directory", e))?;
+        files.make_directory(directory).map_err(|e| Error::file(directory, "make the directory", e))?;
     }
-    let is_new = match fs::metadata(path) {
+    let failed = |e| Error::file(path, "open the usage file", e);
+    let written = match fs::metadata(path) {
         // Told apart before it is opened: opening a pipe waits for its other end.
         Ok(metadata) if !metadata.is_file() => {
             let kind = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
             return Err(Error::file(path, "use as the usage file", io::Error::other(kind)));
         }
-        Ok(_) => false,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => true,
-        Err(e) => return Err(Error::file(path, "open the usage file", e)),
+        Ok(metadata) => Some(metadata.modified().map_or_else(|_| Timestamp::now(), Timestamp::from)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(failed(e)),
     };
-    let file = private().read(true).append(true).create(true).open(path);
-    let file = file.map_err(|e| Error::file(path, "open the usage file", e))?;
-    let path = fs::canonicalize(path).map_err(|e| Error::file(path, "open the usage file", e))?;
-    if is_new {
-        sync_directory(&path);
-    }
-    Ok((file, path))
-}
-
-/// Options that make a file which only its owner can read.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-/// Makes `directory` and what is missing above it, for its owner only. One that is there stays as it is.
-fn make_directory(directory: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
-}
-
-/// Makes the name of a new file survive a loss of power, where the system can do that.
-fn sync_directory(file: &Path) {
-    if cfg!(unix)
-        && let Some(directory) = file.parent()
-        && let Ok(directory) = File::open(directory)
+    files.append(path).map_err(failed)?;
+    let path = fs::canonicalize(path).map_err(failed)?;
+    if written.is_none()
+        && let Some(directory) = path.parent()
     {
         // Not worth refusing to start: the next start makes the file again.
-        let _ = directory.sync_all();
+        let _ = files.sync_directory(directory);
+    }
+    Ok((path, UtcDay::of(written.unwrap_or_else(Timestamp::now))))
+}
+
+/// Clears away what a process that came to its end on the way left half done, and gives the segments that are whole and
+/// count.
+fn recover(files: &dyn Files, names: &Names) -> io::Result<Vec<Segment>> {
+    for leftover in names.leftovers(files)? {
+        // It means nothing to anybody, and is made anew in its place.
+        let _ = files.remove(&leftover);
+    }
+    let mut segments = names.segments(files)?;
+    let plain: Vec<_> =
+        segments.iter().filter(|segment| segment.compression == Compression::None).cloned().collect();
+    for plain in plain {
+        let compressed =
+            |segment: &Segment| segment.id == plain.id && segment.compression != Compression::None;
+        let Some(copy) = segments.iter().find(|segment| compressed(segment)) else { continue };
+        if is_copy(files, copy, &plain).unwrap_or(false) {
+            // The last step of compressing it. If it fails now, it does not count all the same.
+            let _ = files.remove(&plain.path);
+            segments.retain(|segment| *segment != plain);
+        } else {
+            // A segment is whole until it is removed, so that one is the one to be trusted.
+            segments.retain(|segment| !compressed(segment));
+        }
+    }
+    Ok(segments)
+}
+
+/// `copy`, which is compressed, holds what `plain` does.
+fn is_copy(files: &dyn Files, copy: &Segment, plain: &Segment) -> io::Result<bool> {
+    let copy = compress::decoded(files.read(&copy.path)?, copy.compression)?;
+    compress::is_same(copy, files.read(&plain.path)?)
+}
+
+impl History {
+    /// Goes on with that of a younger file. The numbers of bad lines, the length and the end are that file's.
+    fn add(&mut self, other: Self) {
+        *self =
+            Self { events: self.events + other.events, bad_lines: self.bad_lines + other.bad_lines, ..other };
     }
 }
 

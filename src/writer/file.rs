@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::Shared;
+use super::{Shared, unpoisoned};
 use crate::{
     Error,
-    store::{Appender, Disk},
+    store::{Appender, Complaint, Disk},
 };
 
 /// Whole lines on their way to the file; after a write that fell short, the rest of them.
@@ -36,18 +36,16 @@ pub(super) struct Outcome {
 
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// In the words of [`Error`](crate::Error): "cannot …".
-    pub(super) action: &'static str,
+    pub(super) complaint: Complaint,
     /// All is written, and it is only the sync that failed.
     pub(super) is_sync: bool,
-    pub(super) source: io::Error,
 }
 
 impl Failure {
     /// For one of those who are to be told; each gets a copy of its own.
     pub(super) fn error(&self, path: &Path) -> Error {
-        let source = io::Error::new(self.source.kind(), self.source.to_string());
-        Error::file(path, self.action, source)
+        let Complaint { action, source } = &self.complaint;
+        Error::file(path, action, io::Error::new(source.kind(), source.to_string()))
     }
 }
 
@@ -144,6 +142,8 @@ fn append<D: Disk>(appender: &mut Appender<D>, shared: &Shared, order: Order) ->
     // Counted here and not by the writer, so that it is right even if the writer has crashed.
     shared.persisted.fetch_add(lines as u64, Ordering::Release);
     shared.bytes.store(appender.bytes(), Ordering::Relaxed);
+    let complaint = appender.complaint().map(|complaint| shared.text(complaint));
+    unpoisoned(&shared.health).rotates(complaint);
     let rest = if written == batch.bytes.len() {
         batch.bytes.clear();
         Batch { bytes: mem::take(&mut batch.bytes), lines: 0 }
@@ -151,11 +151,15 @@ fn append<D: Disk>(appender: &mut Appender<D>, shared: &Shared, order: Order) ->
         Batch { bytes: batch.bytes.split_off(written), lines: batch.lines - lines }
     };
     let result = match result {
-        Ok(()) if sync => {
-            appender.sync().map_err(|source| Failure { action: "sync the usage file", is_sync: true, source })
-        }
+        Ok(()) if sync => appender.sync().map_err(|source| Failure {
+            complaint: Complaint { action: "sync the usage file", source },
+            is_sync: true,
+        }),
         Ok(()) => Ok(()),
-        Err(source) => Err(Failure { action: "write to the usage file", is_sync: false, source }),
+        Err(source) => Err(Failure {
+            complaint: Complaint { action: "write to the usage file", source },
+            is_sync: false,
+        }),
     };
     Outcome { rest, upto, sync, result }
 }

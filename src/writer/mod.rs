@@ -1,8 +1,9 @@
 //! The thread that writes: takes events from the queue, appends them to the file and feeds the index.
 //!
-//! Two threads, in fact. The *writer* takes events, feeds the index, makes lines and answers; it never touches the
+//! Three threads, in fact. The *writer* takes events, feeds the index, makes lines and answers; it never touches the
 //! file. The *file's thread* does nothing but append and sync what it is given, one batch at a time. So a disk that
-//! hangs holds up neither queries nor the emptying of the queue.
+//! hangs holds up neither queries nor the emptying of the queue. The *keeper*, where there is something to keep, looks
+//! after closed segments, which nobody else touches: it may take its time.
 //!
 //! An event that is taken from the queue is either *accepted*: it is in the index and its line waits for the file;
 //! or it is *shed*: in neither, and counted as dropped. So an answer from the index and the counts agree. Events are
@@ -20,8 +21,9 @@
 //! 3. The last snapshot is published, as the last. *Before the rest is written, or queries would wait for a disk
 //!    that hangs; after the queue is empty, or they would miss events for ever.*
 //! 4. What waits is written and synced. If that fails it is tried again until the deadline, then given up.
-//! 5. The file's thread ends, which closes the file and lets go of the lock. *Before anybody is answered, or
-//!    whoever opens the file again after `close` would find it locked.*
+//! 5. The keeper ends, then the file's thread, which closes the file and lets go of the lock. *In this order, or the
+//!    keeper would be at files that are somebody else's; and before anybody is answered, or whoever opens the file
+//!    again after `close` would find it locked.*
 //! 6. The end is marked, which makes whatever is not in the file dropped. *Before anybody is answered, or
 //!    the counts read after `close` could still change.*
 //! 7. All who wait for a flush or a close are answered, with the same result.
@@ -31,6 +33,7 @@
 //! A panic on the way unwinds through steps 5, 6 and 8 in the same order, by the order of the worker's fields.
 
 mod file;
+mod keeper;
 mod worker;
 
 use std::{
@@ -45,6 +48,7 @@ use std::{
     time::Duration,
 };
 
+use keeper::Keeper;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -52,7 +56,7 @@ use crate::{
     config::UsageStatistics,
     index::{Index, Snapshot},
     queue::{Events, Tally},
-    store::{Appender, Disk, History},
+    store::{Complaint, Disk, History, Inventory, Opened},
 };
 
 /// How the writer is spoken to. Cheap to clone; does not keep the writer alive.
@@ -63,14 +67,14 @@ pub(crate) struct WriterHandle {
 }
 
 impl WriterHandle {
-    /// Starts the writer with `index`, which holds `history`. It ends on `close`, or after the last recorder.
+    /// Starts the writer with `index`, which holds the history that was opened. It ends on `close`, or after the last
+    /// recorder.
     ///
     /// `path` is for messages.
     pub(crate) fn spawn<T, D>(
         events: Events<T>,
         mut index: Index,
-        appender: Appender<D>,
-        history: History,
+        opened: Opened<D>,
         path: PathBuf,
         settings: &UsageStatistics,
     ) -> io::Result<Self>
@@ -78,11 +82,14 @@ impl WriterHandle {
         T: Into<UsageEvent> + Send + 'static,
         D: Disk + 'static,
     {
+        let Opened { mut appender, history, inventory, upkeep } = opened;
         let (sender, commands) = mpsc::channel();
         let shared = Arc::new(Shared {
             tally: Arc::clone(events.tally()),
+            path,
             bytes: AtomicU64::new(appender.bytes()),
             history,
+            inventory: Mutex::new(inventory),
             accepted: AtomicU64::new(0),
             persisted: AtomicU64::new(0),
             backlog_full: AtomicU64::new(0),
@@ -93,8 +100,12 @@ impl WriterHandle {
             end: AtomicU8::new(RUNNING),
         });
         let handle = Self { commands: sender, shared: Arc::clone(&shared) };
+        let keeper = upkeep.map(|upkeep| Keeper::spawn(upkeep, Arc::clone(&shared))).transpose()?;
+        if let Some(keeper) = &keeper {
+            appender.report_to(keeper.bell());
+        }
         let file = file::Link::spawn(appender, Arc::clone(&shared))?;
-        let worker = worker::Worker::new(file, events, commands, index, path, settings, shared);
+        let worker = worker::Worker::new(keeper, file, events, commands, index, settings, shared);
         thread::Builder::new().name("llm-usage-writer".into()).spawn(move || worker.run())?;
         Ok(handle)
     }
@@ -206,7 +217,11 @@ pub struct Status {
     pub since: Option<Timestamp>,
     /// When the file was written to, or synced, without an error last.
     pub last_flush: Option<Timestamp>,
-    /// Why the file cannot be written or synced at the moment.
+    /// Closed segments beside the file.
+    pub segments: u64,
+    /// Their length, compressed or not.
+    pub segment_bytes: u64,
+    /// Why the file cannot be written, synced or rotated at the moment, or a segment not be compressed.
     pub error: Option<String>,
     /// The last such reason, over or not.
     pub last_error: Option<LastError>,
@@ -237,7 +252,7 @@ impl Dropped {
     }
 }
 
-/// Why the file could not be written or synced.
+/// Why the file could not be written or looked after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LastError {
@@ -259,6 +274,9 @@ type Reply<R> = Box<dyn FnOnce(R) + Send>;
 /// What the two threads and the handles share.
 struct Shared {
     tally: Arc<Tally>,
+    /// The usage file, for messages.
+    path: PathBuf,
+    inventory: Mutex<Inventory>,
     history: History,
     /// Events taken from the queue into the index.
     accepted: AtomicU64,
@@ -281,6 +299,10 @@ const CLOSED: u8 = 1;
 const CRASHED: u8 = 2;
 
 impl Shared {
+    fn text(&self, complaint: &Complaint) -> String {
+        format!("cannot {} {}: {}", complaint.action, self.path.display(), complaint.source)
+    }
+
     fn status(&self) -> Status {
         // Counts of what became of events come before the count of events, for the reason given in the queue; and
         // the end before them all, since at the end they do not change any more.
@@ -299,7 +321,8 @@ impl Shared {
             // Nothing is on its way any more: what is not in the file by now is lost.
             dropped_by.unwritten = mem::take(&mut queued);
         }
-        let Health { last_flush, error, last_error } = unpoisoned(&self.health).clone();
+        let Health { last_flush, error, rotation, upkeep, last_error } = unpoisoned(&self.health).clone();
+        let Inventory { segments, bytes: segment_bytes } = *unpoisoned(&self.inventory);
         Status {
             recording: self.tally.is_on(),
             observed,
@@ -313,7 +336,9 @@ impl Shared {
             file_bytes: self.bytes.load(Ordering::Relaxed),
             since: Some(self.since),
             last_flush,
-            error,
+            segments,
+            segment_bytes,
+            error: error.or(rotation).or(upkeep),
             last_error,
         }
     }
@@ -335,7 +360,12 @@ impl Shared {
 #[derive(Clone, Debug, Default)]
 struct Health {
     last_flush: Option<Timestamp>,
+    /// Why events cannot be written or synced.
     error: Option<String>,
+    /// Why a new file cannot be begun.
+    rotation: Option<String>,
+    /// Why a segment cannot be looked after.
+    upkeep: Option<String>,
     last_error: Option<LastError>,
 }
 
@@ -346,8 +376,22 @@ impl Health {
     }
 
     fn fails(&mut self, text: String) {
-        self.last_error = Some(LastError { at: Timestamp::now(), text: text.clone() });
+        self.note(&text);
         self.error = Some(text);
+    }
+
+    fn rotates(&mut self, complaint: Option<String>) {
+        complaint.iter().for_each(|text| self.note(text));
+        self.rotation = complaint;
+    }
+
+    fn keeps(&mut self, complaint: Option<String>) {
+        complaint.iter().for_each(|text| self.note(text));
+        self.upkeep = complaint;
+    }
+
+    fn note(&mut self, text: &str) {
+        self.last_error = Some(LastError { at: Timestamp::now(), text: text.to_owned() });
     }
 }
 

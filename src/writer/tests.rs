@@ -7,7 +7,7 @@ use crate::{
     Timestamp,
     config::Fsync,
     queue::{self, Recorder},
-    store::faulty::Faulty,
+    store::{Appender, faulty::Faulty},
 };
 
 /// A writer to a file in memory. Left alone it writes every 50 events, and gives up at once when it ends.
@@ -38,9 +38,13 @@ fn spawn<T>(events: Events<T>, disk: Faulty, settings: &UsageStatistics) -> Writ
 where
     T: Into<UsageEvent> + Send + 'static,
 {
-    let appender = Appender::new(disk, 0, false);
-    WriterHandle::spawn(events, Index::default(), appender, History::default(), "u.json".into(), settings)
-        .unwrap()
+    let opened = Opened {
+        appender: Appender::new(disk, 0, false),
+        history: History::default(),
+        inventory: Inventory::default(),
+        upkeep: None,
+    };
+    WriterHandle::spawn(events, Index::default(), opened, "u.json".into(), settings).unwrap()
 }
 
 impl Setup {

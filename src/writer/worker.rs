@@ -2,7 +2,6 @@
 
 use std::{
     mem,
-    path::PathBuf,
     sync::{Arc, atomic::Ordering, mpsc},
     thread,
     time::{Duration, Instant},
@@ -13,6 +12,7 @@ use uuid::{Builder, Uuid};
 use super::{
     CLOSED, CRASHED, Command, Published, RUNNING, Reply, Shared,
     file::{Batch, Failure, Link, Outcome},
+    keeper::Keeper,
     unpoisoned,
 };
 use crate::{
@@ -35,14 +35,14 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 const KEPT_BUFFER: usize = 1 << 20;
 
 pub(super) struct Worker<T> {
-    // The first three go in this order, on a panic as well; see the module.
+    // The first four go in this order, on a panic as well; see the module.
+    keeper: Option<Keeper>,
     file: Link,
     end: End,
     commands: mpsc::Receiver<Command>,
 
     events: Events<T>,
     index: Index,
-    path: PathBuf,
     settings: UsageStatistics,
     shared: Arc<Shared>,
     ids: Ids,
@@ -104,21 +104,21 @@ struct Closing {
 
 impl<T: Into<UsageEvent>> Worker<T> {
     pub(super) fn new(
+        keeper: Option<Keeper>,
         file: Link,
         events: Events<T>,
         commands: mpsc::Receiver<Command>,
         index: Index,
-        path: PathBuf,
         settings: &UsageStatistics,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
+            keeper,
             file,
             end: End(Arc::clone(&shared)),
             commands,
             events,
             index,
-            path,
             settings: settings.clone(),
             shared,
             ids: Ids::new(),
@@ -371,14 +371,13 @@ impl<T: Into<UsageEvent>> Worker<T> {
                 if failure.is_sync {
                     self.sync_due = now.checked_add(self.settings.flush_interval);
                 }
-                let text = format!("cannot {} {}: {}", failure.action, self.path.display(), failure.source);
-                unpoisoned(&self.shared.health).fails(text);
+                unpoisoned(&self.shared.health).fails(self.shared.text(&failure.complaint));
                 match &mut self.closing {
                     // One that began before the end was asked for is not its only try.
                     Some(closing) => closing.failed |= !self.is_urgent,
                     None => {
                         for flush in mem::take(&mut self.flushes) {
-                            (flush.reply)(Err(failure.error(&self.path)));
+                            (flush.reply)(Err(failure.error(&self.shared.path)));
                         }
                     }
                 }
@@ -413,11 +412,12 @@ impl<T: Into<UsageEvent>> Worker<T> {
 
     /// Steps 5 to 8 of the end.
     fn finish(self) {
-        let Self { file, end, flushes, closes, failure, path, .. } = self;
+        let Self { keeper, file, end, flushes, closes, failure, shared, .. } = self;
+        drop(keeper);
         drop(file);
         end.mark(CLOSED);
         for reply in closes.into_iter().chain(flushes.into_iter().map(|flush| flush.reply)) {
-            reply(failure.as_ref().map_or(Ok(()), |failure| Err(failure.error(&path))));
+            reply(failure.as_ref().map_or(Ok(()), |failure| Err(failure.error(&shared.path))));
         }
     }
 }

@@ -1,0 +1,261 @@
+//! The usage file as it is written to: checked to be where its name says before every write, and rotated.
+//!
+//! # What a crash between any two steps of a rotation leaves
+//!
+//! 1. The file is synced. *Its last lines are as safe as any before the next file's are.*
+//! 2. An empty file is made under a temporary name. *So that all that may lack room has been done before anything
+//!    changes.* A crash leaves the empty file, which the next start removes.
+//! 3. The usage file gets the segment's name. A crash leaves no usage file; the next start makes one.
+//! 4. The empty file gets the usage file's name.
+//! 5. The directory is synced, before any sync of the new file counts. *Or lines would be synced in a file that has no
+//!    name after a loss of power.*
+//!
+//! A failure, other than a crash, at 1 to 3 leaves everything as it was, and writing goes on. At 4 it leaves no file
+//! under the usage file's name, which is found before the next write, and one is made.
+
+use std::{
+    fmt,
+    io::{self, Write},
+    path::PathBuf,
+    sync::{Arc, mpsc},
+};
+
+use super::{
+    files::{Files, Handle, Held},
+    segments::{Names, SegmentId, UtcDay},
+};
+use crate::{Timestamp, config::Compression};
+
+/// What lines are appended to. The usage file, but for tests of what appends.
+pub(crate) trait Disk: Write + Send {
+    /// Waits until what was written would survive a loss of power.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Comes before each write to a file of `bytes`; it ends with a line if `is_whole`.
+    ///
+    /// What is written next goes to another file if this gives one.
+    fn prepare(&mut self, _bytes: u64, _is_whole: bool) -> io::Result<Option<Other>> {
+        Ok(None)
+    }
+
+    /// What was just written went into a file that was deleted before.
+    fn is_deleted(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Bytes of a file after which the next line had better go to another one.
+    fn limit(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// What went wrong with something that does not keep lines from being written.
+    fn complaint(&self) -> Option<&Complaint> {
+        None
+    }
+
+    /// Has `rotated` hear of every segment that is closed.
+    fn report_to(&mut self, _rotated: mpsc::Sender<()>) {}
+}
+
+/// Another file than the one before.
+#[derive(Debug)]
+pub(crate) struct Other {
+    pub(crate) bytes: u64,
+    /// It ends within a line.
+    pub(crate) torn: bool,
+}
+
+/// Something that failed, in the words of [`Error`](crate::Error): "cannot …".
+#[derive(Debug)]
+pub(crate) struct Complaint {
+    pub(crate) action: &'static str,
+    pub(crate) source: io::Error,
+}
+
+/// When the usage file is closed and a new one begun.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rotation {
+    pub(crate) bytes: Option<u64>,
+    pub(crate) daily: bool,
+}
+
+impl Rotation {
+    /// It happens at all.
+    pub(crate) fn is_any(&self) -> bool {
+        self.bytes.is_some() || self.daily
+    }
+}
+
+/// The system's clock, but for tests.
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The usage file, held against other writers for as long as this lives.
+pub(crate) struct UsageFile {
+    // Closed before the lock is let go.
+    handle: Box<dyn Handle>,
+    lock: Box<dyn Held>,
+    files: Arc<dyn Files>,
+    names: Arc<Names>,
+    rotation: Rotation,
+    clock: Clock,
+    /// The day of the last write.
+    day: UtcDay,
+    /// The newest closed segment that there ever was, as far as is known.
+    newest: Option<SegmentId>,
+    /// Names have changed since the directory was synced.
+    is_renamed: bool,
+    complaint: Option<Complaint>,
+    /// Hears of every rotation.
+    rotated: Option<mpsc::Sender<()>>,
+}
+
+impl UsageFile {
+    /// The file that `handle` writes to and `lock` locks. `day` is that of its last write, and `newest` the newest
+    /// segment beside it.
+    #[allow(clippy::too_many_arguments, reason = "all that there is to know, at the one place that knows it")]
+    pub(super) fn new(
+        handle: Box<dyn Handle>,
+        lock: Box<dyn Held>,
+        files: Arc<dyn Files>,
+        names: Arc<Names>,
+        rotation: Rotation,
+        clock: Clock,
+        day: UtcDay,
+        newest: Option<SegmentId>,
+    ) -> Self {
+        Self {
+            handle,
+            lock,
+            files,
+            names,
+            rotation,
+            clock,
+            day,
+            newest,
+            is_renamed: false,
+            complaint: None,
+            rotated: None,
+        }
+    }
+
+    /// The usage file's name leads to the file that is open, and the lock's to the lock.
+    fn is_in_place(&self) -> io::Result<bool> {
+        let named = self.files.identity(self.names.active())?;
+        Ok(named == Some(self.handle.identity()?) && self.lock.is_good())
+    }
+
+    /// Opens, and makes where it is missing, what the usage file's name leads to by now.
+    fn reopen(&mut self) -> io::Result<Other> {
+        let (active, directory) = (self.names.active(), self.names.directory());
+        self.files.make_directory(directory)?;
+        if !self.lock.is_good() {
+            self.lock = self.files.lock(active).map_err(io::Error::other)?;
+        }
+        let handle = self.files.append(active)?;
+        let (bytes, torn) = self.files.measure(active)?;
+        self.handle = handle;
+        self.is_renamed = true;
+        Ok(Other { bytes, torn })
+    }
+
+    fn is_time_to_rotate(&self, bytes: u64, today: UtcDay) -> bool {
+        let Rotation { bytes: most, daily } = self.rotation;
+        bytes > 0 && (most.is_some_and(|most| bytes >= most) || (daily && today > self.day))
+    }
+
+    fn rotate(&mut self) -> Result<(), Complaint> {
+        let complain = |action| move |source| Complaint { action, source };
+        self.handle.sync().map_err(complain("sync the usage file"))?;
+        let next = self.names.next();
+        let handle = self.files.create(&next).map_err(complain("make a new usage file beside"))?;
+        let (id, segment) = self.free_name().map_err(complain("find a name for a segment of"))?;
+        self.files.rename(self.names.active(), &segment).map_err(complain("close the usage file"))?;
+        self.newest = Some(id);
+        self.is_renamed = true;
+        self.files.rename(&next, self.names.active()).map_err(complain("put a new file in place of"))?;
+        self.handle = handle;
+        if let Some(rotated) = &self.rotated {
+            // Nobody is left to hear of it when all comes to its end.
+            let _ = rotated.send(());
+        }
+        Ok(())
+    }
+
+    /// The name of the segment that the usage file becomes. Whatever there is under it would be lost.
+    fn free_name(&self) -> io::Result<(SegmentId, PathBuf)> {
+        let mut id = SegmentId::after(self.newest, self.day);
+        loop {
+            let is_taken = |compression| {
+                let path = self.names.segment(id, compression);
+                Ok::<_, io::Error>(self.files.identity(&path)?.is_some())
+            };
+            if !(is_taken(Compression::None)? || is_taken(Compression::Gzip)? || is_taken(Compression::Zstd)?)
+            {
+                return Ok((id, self.names.segment(id, Compression::None)));
+            }
+            id = SegmentId::after(Some(id), id.day);
+        }
+    }
+}
+
+impl Write for UsageFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.handle.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.handle.flush()
+    }
+}
+
+impl Disk for UsageFile {
+    fn sync(&mut self) -> io::Result<()> {
+        if self.is_renamed {
+            self.files.sync_directory(self.names.directory())?;
+            self.is_renamed = false;
+        }
+        self.handle.sync()
+    }
+
+    fn prepare(&mut self, bytes: u64, is_whole: bool) -> io::Result<Option<Other>> {
+        if !self.is_in_place()? {
+            return self.reopen().map(Some);
+        }
+        let today = UtcDay::of((self.clock)());
+        let mut other = None;
+        if is_whole && self.is_time_to_rotate(bytes, today) {
+            self.complaint = None;
+            match self.rotate() {
+                Ok(()) => other = Some(Other { bytes: 0, torn: false }),
+                Err(complaint) => self.complaint = Some(complaint),
+            }
+            if other.is_none() && !self.is_in_place()? {
+                return self.reopen().map(Some);
+            }
+        }
+        self.day = self.day.max(today);
+        Ok(other)
+    }
+
+    fn is_deleted(&self) -> io::Result<bool> {
+        self.handle.is_deleted()
+    }
+
+    fn limit(&self) -> u64 {
+        self.rotation.bytes.unwrap_or(u64::MAX)
+    }
+
+    fn complaint(&self) -> Option<&Complaint> {
+        self.complaint.as_ref()
+    }
+
+    fn report_to(&mut self, rotated: mpsc::Sender<()>) {
+        self.rotated = Some(rotated);
+    }
+}
+
+impl fmt::Debug for UsageFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UsageFile").field("path", &self.names.active()).finish_non_exhaustive()
+    }
+}

@@ -1,8 +1,12 @@
 //! Events as columns: what a query wants of many events lies side by side, and each takes the bytes it needs.
 
-use std::{ops::Range, time::Duration};
+use std::time::Duration;
 
-use super::sums::{Sums, insert, reserve};
+use super::{
+    names::{ABORTED, ERROR, UNKNOWN},
+    plan::Axis,
+    sums::{Sums, insert, reserve},
+};
 use crate::event::EventRef;
 
 /// An event as the columns keep it.
@@ -11,16 +15,19 @@ pub(super) struct Row {
     /// Milliseconds since 1970 UTC.
     pub(super) at: i64,
     pub(super) model: u16,
-    flags: u16,
+    /// With the flags of `names` in its lowest bits.
+    pub(super) kind: u16,
+    pub(super) source: u16,
+    /// 0 is none.
+    pub(super) key: u32,
     values: [Option<u64>; VALUES],
 }
 
 /// What a row may have a number for.
 #[derive(Clone, Copy)]
-enum Value {
+pub(super) enum Value {
+    /// Unless there is none.
     Key,
-    Source,
-    Status,
     Input,
     Output,
     /// Unless it is input plus output, which goes without saying.
@@ -29,47 +36,25 @@ enum Value {
     CacheWrite,
     CacheWrite1h,
     Reasoning,
-    /// In whole milliseconds.
+    /// In whole milliseconds, rounded.
     Duration,
-    /// In whole milliseconds.
+    /// In whole milliseconds, rounded: the way to a provider and back takes tens of them.
     FirstByte,
 }
 
 const VALUES: usize = Value::FirstByte as usize + 1;
 
-// The low bits of a row's flags.
-const ERROR: u16 = 1;
-const ABORTED: u16 = 1 << 1;
-const UNKNOWN: u16 = 1 << 2;
-// Above them, each 0 for "not known": two bits for `stream`, four each for `end` and `usage`.
-const STREAM: u32 = 3;
-const END: u32 = 5;
-const USAGE: u32 = 9;
-
 impl Row {
     /// The event, with the numbers that the dictionaries have for what it repeats.
-    pub(super) fn new(event: &EventRef<'_>, model: u16, key: Option<u32>, source: u32) -> Self {
+    pub(super) fn new(event: &EventRef<'_>, model: u16, kind: u16, source: u16, key: u32) -> Self {
         let tokens = &event.tokens;
         let total_is_sum = match (tokens.input, tokens.output, tokens.total) {
             (Some(input), Some(output), Some(total)) => input.checked_add(output) == Some(total),
             _ => false,
         };
-
-        let mut flags = event.stream.map_or(0, |stream| 1 + u16::from(stream)) << STREAM
-            | event.end.map_or(0, |end| 1 + end as u16) << END
-            | event.usage.map_or(0, |usage| 1 + usage as u16) << USAGE;
-        for (flag, set) in
-            [(ERROR, event.is_error()), (ABORTED, event.is_aborted()), (UNKNOWN, tokens.is_unknown())]
-        {
-            flags |= if set { flag } else { 0 };
-        }
-
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let mut values = [None; VALUES];
         for (value, number) in [
-            (Value::Key, key.map(u64::from)),
-            (Value::Source, Some(source.into())),
-            (Value::Status, Some(event.status.into())),
+            (Value::Key, Some(key.into()).filter(|&key| key != 0)),
             (Value::Input, tokens.input),
             (Value::Output, tokens.output),
             (Value::Total, tokens.total.filter(|_| !total_is_sum)),
@@ -82,19 +67,25 @@ impl Row {
         ] {
             values[value as usize] = number;
         }
-        Self { at: event.timestamp.unix_millis(), model, flags, values }
+        Self { at: event.timestamp.unix_millis(), model, kind, source, key, values }
     }
 
     #[inline]
     pub(super) fn sums(&self) -> Sums {
-        sums(self.flags, |value| self.values[value as usize])
+        sums(self.kind, |value| self.values[value as usize])
     }
+}
+
+/// Whole milliseconds, rounded.
+pub(super) fn millis(time: Duration) -> u64 {
+    let time = time.saturating_add(Duration::from_micros(500));
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What an event adds to sums.
 #[inline]
-fn sums(flags: u16, number: impl Fn(Value) -> Option<u64>) -> Sums {
-    let flag = |flag: u16| u64::from(flags & flag != 0);
+fn sums(kind: u16, number: impl Fn(Value) -> Option<u64>) -> Sums {
+    let flag = |flag: u16| u64::from(kind & flag != 0);
     let total = number(Value::Total);
     let number = |value| number(value).unwrap_or(0);
     let (input, output) = (number(Value::Input), number(Value::Output));
@@ -109,6 +100,7 @@ fn sums(flags: u16, number: impl Fn(Value) -> Option<u64>) -> Sums {
         total: total.unwrap_or_else(|| input.saturating_add(output)),
         cache_read: number(Value::CacheRead),
         cache_write: number(Value::CacheWrite),
+        cache_write_1h: number(Value::CacheWrite1h),
         reasoning: number(Value::Reasoning),
     }
 }
@@ -119,7 +111,8 @@ pub(super) struct Columns {
     /// Milliseconds since the hour began.
     at: Vec<u32>,
     model: Vec<u16>,
-    flags: Vec<u16>,
+    kind: Vec<u16>,
+    source: Vec<u16>,
     values: [Column; VALUES],
 }
 
@@ -136,6 +129,23 @@ impl Columns {
         &self.model
     }
 
+    /// The number that a row has on `axis`.
+    #[inline]
+    pub(super) fn number(&self, axis: Axis, row: usize) -> usize {
+        match axis {
+            Axis::Model => self.model[row].into(),
+            Axis::Source => self.source[row].into(),
+            Axis::Kind => self.kind[row].into(),
+            // 0 is none.
+            Axis::Key => self.value(Value::Key, row).unwrap_or(0) as usize,
+        }
+    }
+
+    #[inline]
+    pub(super) fn value(&self, value: Value, row: usize) -> Option<u64> {
+        self.values[value as usize].get(row)
+    }
+
     /// Takes in `rows`, which are sorted by time and of the hour that begins at `start`.
     pub(super) fn insert(&mut self, start: i64, rows: &[Row]) {
         let late =
@@ -150,8 +160,10 @@ impl Columns {
         self.at.extend(rows.iter().map(|row| (row.at - start) as u32));
         reserve(&mut self.model, rows.len());
         self.model.extend(rows.iter().map(|row| row.model));
-        reserve(&mut self.flags, rows.len());
-        self.flags.extend(rows.iter().map(|row| row.flags));
+        reserve(&mut self.kind, rows.len());
+        self.kind.extend(rows.iter().map(|row| row.kind));
+        reserve(&mut self.source, rows.len());
+        self.source.extend(rows.iter().map(|row| row.source));
         for (value, column) in self.values.iter_mut().enumerate() {
             column.reserve(rows.len());
             for (i, row) in rows.iter().enumerate() {
@@ -164,7 +176,8 @@ impl Columns {
         let (len, to) = (self.len(), self.at.partition_point(|&earlier| earlier <= at));
         insert(&mut self.at, to, at);
         insert(&mut self.model, to, row.model);
-        insert(&mut self.flags, to, row.flags);
+        insert(&mut self.kind, to, row.kind);
+        insert(&mut self.source, to, row.source);
         for (column, value) in self.values.iter_mut().zip(row.values) {
             column.insert(to, len, value);
         }
@@ -175,24 +188,25 @@ impl Columns {
         Self {
             at: self.at.split_off(row),
             model: self.model.split_off(row),
-            flags: self.flags.split_off(row),
+            kind: self.kind.split_off(row),
+            source: self.source.split_off(row),
             values: self.values.each_mut().map(|column| column.split_off(row)),
         }
     }
 
     #[inline]
     pub(super) fn sums(&self, row: usize) -> Sums {
-        sums(self.flags[row], |value| self.values[value as usize].get(row))
+        sums(self.kind[row], |value| self.value(value, row))
     }
 
-    /// The rows from `from` up to and without `to`, in milliseconds since the hour began.
-    pub(super) fn between(&self, from: u32, to: u32) -> Range<usize> {
-        self.at.partition_point(|&at| at < from)..self.at.partition_point(|&at| at < to)
+    /// The number of rows before `at`, in milliseconds since the hour began.
+    pub(super) fn before(&self, at: u32) -> usize {
+        self.at.partition_point(|&earlier| earlier < at)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
         self.at.capacity() * size_of::<u32>()
-            + (self.model.capacity() + self.flags.capacity()) * size_of::<u16>()
+            + (self.model.capacity() + self.kind.capacity() + self.source.capacity()) * size_of::<u16>()
             + self.values.iter().map(Column::heap_bytes).sum::<usize>()
     }
 }
@@ -293,7 +307,7 @@ mod tests {
     use proptest::{prelude::*, sample::select};
 
     use super::*;
-    use crate::{Ending, Timestamp, UsageEvent, UsageQuality};
+    use crate::{Timestamp, UsageEvent};
 
     fn numbers() -> impl Strategy<Value = Option<u64>> {
         const SHORT: u64 = u16::MAX as u64;
@@ -335,8 +349,8 @@ mod tests {
                 for &(at, input, output) in part {
                     let mut event = UsageEvent::new(Timestamp::from_unix_millis(start + at), "m");
                     (event.tokens.input, event.tokens.output) = (input, output);
-                    event.status = 200 + i as u16;
-                    rows.push(Row::new(&(&event).into(), i as u16, None, expected.len() as u32 + rows.len() as u32));
+                    let number = expected.len() + rows.len();
+                    rows.push(Row::new(&(&event).into(), i as u16, number as u16, 7 * i as u16, number as u32));
                 }
                 rows.sort_by_key(|row| row.at);
                 columns.insert(start, &rows);
@@ -350,7 +364,8 @@ mod tests {
             for (row, expected) in expected.iter().enumerate() {
                 let (columns, row) = if row < cut { (&columns, row) } else { (&behind, row - cut) };
                 prop_assert_eq!(start + i64::from(columns.at[row]), expected.at);
-                prop_assert_eq!((columns.model[row], columns.flags[row]), (expected.model, expected.flags));
+                prop_assert_eq!((columns.model[row], columns.kind[row]), (expected.model, expected.kind));
+                prop_assert_eq!((columns.source[row], columns.number(Axis::Key, row) as u32), (expected.source, expected.key));
                 prop_assert_eq!(columns.values.each_ref().map(|column| column.get(row)), expected.values);
                 prop_assert_eq!(columns.sums(row), expected.sums());
             }
@@ -358,49 +373,23 @@ mod tests {
     }
 
     #[test]
-    fn a_row_tells_every_stream_ending_and_quality_apart() {
-        use {Ending as E, UsageQuality as Q};
-        let mut seen = std::collections::HashSet::new();
-        for stream in [None, Some(false), Some(true)] {
-            for end in
-                [None, Some(E::Complete), Some(E::ClientClosed), Some(E::UpstreamError), Some(E::StreamError)]
-                    .into_iter()
-                    .chain([Some(E::Unknown)])
-            {
-                for usage in
-                    [None, Some(Q::Complete), Some(Q::Partial), Some(Q::Missing), Some(Q::Inconsistent)]
-                        .into_iter()
-                        .chain([Q::Overflow, Q::Malformed, Q::Unsupported, Q::Unknown].map(Some))
-                {
-                    let mut event = UsageEvent::new(Timestamp::from_unix_millis(0), "m");
-                    (event.stream, event.end, event.usage) = (stream, end, usage);
-                    assert!(seen.insert(Row::new(&(&event).into(), 0, None, 0).flags >> STREAM), "{event:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
     fn a_row_has_the_numbers_of_its_event() {
         let mut event = UsageEvent::new(Timestamp::from_unix_millis(0), "m");
-        event.status = 429;
         event.tokens.input = Some(1);
         event.tokens.output = Some(2);
         event.tokens.total = Some(3);
         event.tokens.cache_write_1h = Some(4);
-        event.duration = Some(Duration::from_micros(5_999));
+        event.duration = Some(Duration::from_micros(5_500));
         event.time_to_first_byte = Some(Duration::MAX);
-        let row = Row::new(&(&event).into(), 0, Some(6), 7);
+        let row = Row::new(&(&event).into(), 0, 0, 0, 7);
         for (value, number) in [
-            (Value::Key, Some(6)),
-            (Value::Source, Some(7)),
-            (Value::Status, Some(429)),
+            (Value::Key, Some(7)),
             (Value::Input, Some(1)),
             (Value::Output, Some(2)),
             (Value::Total, None), // goes without saying
             (Value::CacheRead, None),
             (Value::CacheWrite1h, Some(4)),
-            (Value::Duration, Some(5)),
+            (Value::Duration, Some(6)),
             (Value::FirstByte, Some(u64::MAX)),
         ] {
             assert_eq!(row.values[value as usize], number);

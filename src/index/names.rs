@@ -1,95 +1,270 @@
 //! Dictionaries: small numbers for what events repeat. All are bounded, since clients choose much of it.
 
-use std::{hash::Hash, sync::Arc};
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash},
+    sync::Arc,
+};
 
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::{DefaultHashBuilder, Equivalent, HashTable};
 
-use crate::event::EventRef;
+use crate::{Ending, KeyHash, UsageQuality, event::EventRef};
 
-/// Distinct model names that are told apart.
-pub(super) const MAX_MODELS: usize = 10_000;
 /// Bytes of a model's name, or of another text, beyond which it is not told apart.
 pub(super) const MAX_NAME: usize = 256;
-/// What all other models count under, so that it is seen.
+/// What all that is not told apart counts under, so that it is seen.
 pub(super) const OTHER: &str = "__other__";
-/// Distinct keys that are told apart.
-pub(super) const MAX_KEYS: u32 = 1_000_000;
 /// Distinct combinations of provider, operation and endpoint that are told apart.
-pub(super) const MAX_SOURCES: u32 = 10_000;
+pub(super) const MAX_SOURCES: usize = 10_000;
+/// Distinct kinds with an exact status that are told apart. The kinds without one are fewer than the numbers left.
+const MAX_KINDS: usize = 5_000;
 
-// One more is needed for the others.
-const _: () = assert!(MAX_MODELS < u16::MAX as usize);
-
-/// The names of models, numbered as they came.
-#[derive(Debug, Default)]
-pub(super) struct Models {
-    ids: HashMap<Arc<str>, u16>,
-    /// By id. Shared with snapshots; copied when a name is new.
-    names: Arc<Vec<Arc<str>>>,
+/// How much is told apart, and kept row by row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caps {
+    /// At most [`Caps::MOST_MODELS`].
+    pub(crate) models: usize,
+    /// At most [`Caps::MOST_KEYS`].
+    pub(crate) keys: usize,
 }
 
-impl Models {
-    pub(super) fn id(&mut self, name: &str) -> u16 {
-        if let Some(&id) = self.ids.get(name) {
-            return id;
-        }
-        let told_apart = self.names.len() - usize::from(self.ids.contains_key(OTHER));
-        if name != OTHER && (name.len() > MAX_NAME || told_apart == MAX_MODELS) {
-            return self.id(OTHER);
-        }
-        let name = Arc::<str>::from(name);
-        let id = u16::try_from(self.names.len()).expect("one name more than MAX_MODELS at most");
-        self.ids.insert(Arc::clone(&name), id);
-        Arc::make_mut(&mut self.names).push(name);
-        id
-    }
+impl Caps {
+    /// Models are numbered in two bytes, and one number is for the others.
+    pub(crate) const MOST_MODELS: usize = u16::MAX as usize - 1;
+    /// More than anybody means.
+    pub(crate) const MOST_KEYS: usize = 100_000_000;
+}
 
-    pub(super) fn names(&self) -> Arc<Vec<Arc<str>>> {
-        Arc::clone(&self.names)
-    }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        let texts = self.names.iter().map(|name| name.len() + 2 * size_of::<usize>()).sum::<usize>();
-        self.ids.allocation_size() + self.names.capacity() * size_of::<Arc<str>>() + texts
+impl Default for Caps {
+    fn default() -> Self {
+        Self { models: 10_000, keys: 1_000_000 }
     }
 }
 
-/// Numbers from 1 for what is told apart, 0 for the rest.
+/// What the numbers stand for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    pub(super) models: List<Arc<str>>,
+    /// The first is number [`FIRST_KEY`].
+    pub(super) keys: List<KeyHash>,
+    pub(super) sources: List<Source<Arc<str>>>,
+    /// By the number of a kind without its flags.
+    pub(super) kinds: List<Kind>,
+}
+
+/// Number of the keys that are not told apart. 0 is no key.
+pub(super) const OTHER_KEY: u32 = 1;
+pub(super) const FIRST_KEY: u32 = 2;
+
+/// Whose key it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum KeyName {
+    Hash(KeyHash),
+    /// One of those over the cap: `__other__`.
+    Other,
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hash(hash) => hash.fmt(f),
+            Self::Other => f.write_str(OTHER),
+        }
+    }
+}
+
+impl Names {
+    pub(super) fn key(&self, number: u32) -> Option<KeyName> {
+        match number {
+            0 => None,
+            OTHER_KEY => Some(KeyName::Other),
+            _ => self.keys.get((number - FIRST_KEY) as usize).map(|hash| KeyName::Hash(*hash)),
+        }
+    }
+
+    /// Numbers of keys in use, those of no key and of the others included.
+    pub(super) fn key_numbers(&self) -> usize {
+        self.keys.len() + FIRST_KEY as usize
+    }
+}
+
+/// The dictionaries of the writer.
 #[derive(Debug)]
-pub(super) struct Ids<K> {
-    ids: HashMap<K, u32>,
-    most: u32,
+pub(super) struct Dictionaries {
+    caps: Caps,
+    models: Dictionary<Arc<str>>,
+    /// `__other__` is one of the models.
+    has_other_model: bool,
+    keys: Dictionary<KeyHash>,
+    sources: Dictionary<Source<Arc<str>>>,
+    kinds: Dictionary<Kind>,
 }
 
-impl<K: Hash + Eq> Ids<K> {
-    pub(super) fn new(most: u32) -> Self {
-        Self { ids: HashMap::new(), most }
+impl Dictionaries {
+    pub(super) fn new(caps: Caps) -> Self {
+        Self {
+            caps,
+            models: Dictionary::default(),
+            has_other_model: false,
+            keys: Dictionary::default(),
+            sources: Dictionary::default(),
+            kinds: Dictionary::default(),
+        }
     }
 
-    pub(super) fn id<Q: Hash + Equivalent<K>>(&mut self, key: &Q, owned: impl FnOnce() -> K) -> u32 {
-        if let Some(&id) = self.ids.get(key) {
-            return id;
+    pub(super) fn model(&mut self, name: &str) -> u16 {
+        if let Some(id) = self.models.find(name) {
+            return id as u16;
         }
-        let id = self.ids.len() as u32 + 1;
-        if id > self.most {
-            return 0;
+        let told_apart = self.models.values.len() - usize::from(self.has_other_model);
+        if name == OTHER {
+            self.has_other_model = true;
+        } else if name.len() > MAX_NAME || told_apart >= self.caps.models.min(Caps::MOST_MODELS) {
+            return self.model(OTHER);
         }
-        self.ids.insert(owned(), id);
+        self.models.push(Arc::from(name)) as u16
+    }
+
+    pub(super) fn key(&mut self, key: Option<KeyHash>) -> u32 {
+        let Some(key) = key else { return 0 };
+        if let Some(id) = self.keys.find(&key) {
+            return id + FIRST_KEY;
+        }
+        if self.keys.values.len() >= self.caps.keys.min(Caps::MOST_KEYS) {
+            return OTHER_KEY;
+        }
+        self.keys.push(key) + FIRST_KEY
+    }
+
+    pub(super) fn source(&mut self, source: &Source<&str>) -> u16 {
+        if let Some(id) = self.sources.find(source) {
+            return id as u16;
+        }
+        let other = Source { provider: Some(OTHER), operation: Some(OTHER), endpoint: Some(OTHER) };
+        if self.sources.values.len() >= MAX_SOURCES && *source != other {
+            return self.source(&other);
+        }
+        self.sources.push(source.owned()) as u16
+    }
+
+    /// The number of a kind, with its flags in the lowest bits.
+    pub(super) fn kind(&mut self, kind: Kind, flags: u16) -> u16 {
+        let id = self.kinds.find(&kind).unwrap_or_else(|| {
+            let kind = if self.kinds.values.len() < MAX_KINDS { kind } else { Kind { status: None, ..kind } };
+            self.kinds.find(&kind).unwrap_or_else(|| self.kinds.push(kind))
+        });
+        (id as u16) << FLAG_BITS | flags
+    }
+
+    pub(super) fn names(&self) -> Names {
+        Names {
+            models: self.models.values.clone(),
+            keys: self.keys.values.clone(),
+            sources: self.sources.values.clone(),
+            kinds: self.kinds.values.clone(),
+        }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let text = |text: &Arc<str>| text.len() + 2 * size_of::<usize>();
+        let texts = self.models.values.iter().map(text).sum::<usize>()
+            + self.sources.values.iter().flat_map(Source::texts).map(text).sum::<usize>();
+        self.models.heap_bytes()
+            + self.keys.heap_bytes()
+            + self.sources.heap_bytes()
+            + self.kinds.heap_bytes()
+            + texts
+    }
+}
+
+/// Numbers from 0 on for what is told apart.
+#[derive(Debug)]
+struct Dictionary<T> {
+    hasher: DefaultHashBuilder,
+    /// Each value is kept once, in the list.
+    ids: HashTable<u32>,
+    values: List<T>,
+}
+
+impl<T> Default for Dictionary<T> {
+    fn default() -> Self {
+        Self { hasher: DefaultHashBuilder::default(), ids: HashTable::new(), values: List::default() }
+    }
+}
+
+impl<T: Hash + Clone> Dictionary<T> {
+    #[inline]
+    fn find<Q: Hash + Equivalent<T> + ?Sized>(&self, value: &Q) -> Option<u32> {
+        let known = |id: &u32| self.values.get(*id as usize).is_some_and(|known| value.equivalent(known));
+        self.ids.find(self.hasher.hash_one(value), known).copied()
+    }
+
+    /// Takes in a value that is not known.
+    fn push(&mut self, value: T) -> u32 {
+        let Self { hasher, ids, values } = self;
+        let id = values.len() as u32;
+        let hash = hasher.hash_one(&value);
+        values.push(value);
+        ids.insert_unique(hash, id, |id| values.get(*id as usize).map_or(0, |value| hasher.hash_one(value)));
         id
     }
 
-    /// Without what the keys own.
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.ids.allocation_size()
+    /// Without what the values own.
+    fn heap_bytes(&self) -> usize {
+        self.ids.allocation_size() + self.values.heap_bytes()
+    }
+}
+
+/// A list that only grows. A clone costs a pointer for some hundred values, and after it at most so many are copied.
+#[derive(Clone, Debug)]
+pub(super) struct List<T> {
+    /// All but the last hold [`CHUNK`] values.
+    chunks: Vec<Arc<Vec<T>>>,
+}
+
+const CHUNK: usize = 512;
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { chunks: Vec::new() }
+    }
+}
+
+impl<T> List<T> {
+    pub(super) fn len(&self) -> usize {
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    }
+
+    #[inline]
+    pub(super) fn get(&self, at: usize) -> Option<&T> {
+        self.chunks.get(at / CHUNK)?.get(at % CHUNK)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.chunks.capacity() * size_of::<Arc<Vec<T>>>()
+            + self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<T>()).sum::<usize>()
+    }
+}
+
+impl<T: Clone> List<T> {
+    fn push(&mut self, value: T) {
+        match self.chunks.last_mut().filter(|last| last.len() < CHUNK) {
+            Some(last) => Arc::make_mut(last).push(value),
+            None => self.chunks.push(Arc::new(vec![value])),
+        }
     }
 }
 
 /// Where an event came from: few combinations, so that one number stands for the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Source<S> {
-    provider: Option<S>,
-    operation: Option<S>,
-    endpoint: Option<S>,
+    pub(super) provider: Option<S>,
+    pub(super) operation: Option<S>,
+    pub(super) endpoint: Option<S>,
 }
 
 impl<'a> Source<&'a str> {
@@ -102,22 +277,74 @@ impl<'a> Source<&'a str> {
         }
     }
 
-    pub(super) fn to_owned(self) -> Source<Box<str>> {
+    fn owned(self) -> Source<Arc<str>> {
         Source {
-            provider: self.provider.map(Box::from),
-            operation: self.operation.map(Box::from),
-            endpoint: self.endpoint.map(Box::from),
+            provider: self.provider.map(Arc::from),
+            operation: self.operation.map(Arc::from),
+            endpoint: self.endpoint.map(Arc::from),
         }
     }
 }
 
-impl Equivalent<Source<Box<str>>> for Source<&str> {
-    fn equivalent(&self, other: &Source<Box<str>>) -> bool {
+impl Source<Arc<str>> {
+    fn texts(&self) -> impl Iterator<Item = &Arc<str>> {
+        [&self.provider, &self.operation, &self.endpoint].into_iter().flatten()
+    }
+}
+
+impl Equivalent<Source<Arc<str>>> for Source<&str> {
+    fn equivalent(&self, other: &Source<Arc<str>>) -> bool {
         let Source { provider, operation, endpoint } = other;
         self.provider == provider.as_deref()
             && self.operation == operation.as_deref()
             && self.endpoint == endpoint.as_deref()
     }
+}
+
+/// How an event came out: few combinations, so that one number stands for the four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Kind {
+    /// 1 for 1xx up to 5 for 5xx; 0 for a number that is no status.
+    pub(super) class: u8,
+    /// Unless there are too many kinds.
+    pub(super) status: Option<u16>,
+    pub(super) stream: Option<bool>,
+    pub(super) usage: Option<UsageQuality>,
+    pub(super) end: Option<Ending>,
+}
+
+// The lowest bits of a kind's number: what sums want to know of a row.
+pub(super) const ERROR: u16 = 1;
+pub(super) const ABORTED: u16 = 1 << 1;
+pub(super) const UNKNOWN: u16 = 1 << 2;
+pub(super) const FLAG_BITS: u32 = 3;
+
+// Classes, streams, qualities and endings, each with one more for "not known".
+const _: () = assert!(MAX_KINDS + 6 * 3 * 9 * 6 < 1 << (u16::BITS - FLAG_BITS));
+
+impl Kind {
+    pub(super) fn of(event: &EventRef<'_>) -> Self {
+        Self {
+            class: class(event.status),
+            status: Some(event.status),
+            stream: event.stream,
+            usage: event.usage,
+            end: event.end,
+        }
+    }
+}
+
+/// 1 for 1xx up to 5 for 5xx, 0 for a number that is no status.
+pub(super) fn class(status: u16) -> u8 {
+    if (100..600).contains(&status) { (status / 100) as u8 } else { 0 }
+}
+
+/// What sums want to know of `event`, as the lowest bits of its kind's number.
+pub(super) fn flags(event: &EventRef<'_>) -> u16 {
+    let flag = |flag, set| if set { flag } else { 0 };
+    flag(ERROR, event.is_error())
+        | flag(ABORTED, event.is_aborted())
+        | flag(UNKNOWN, event.tokens.is_unknown())
 }
 
 #[cfg(test)]
@@ -133,28 +360,76 @@ mod tests {
     }
 
     #[test]
-    fn a_source_has_one_number_borrowed_or_owned() {
-        let mut ids = Ids::new(9);
-        let mut id = |event: &UsageEvent| {
-            let source = Source::of(&event.into());
-            ids.id(&source, || source.to_owned())
-        };
-        assert_eq!(id(&event("a")), 1);
-        assert_eq!(id(&event("b")), 2);
-        assert_eq!(id(&event("a")), 1);
+    fn a_source_has_one_number() {
+        let mut names = Dictionaries::new(Caps::default());
+        let mut id = |event: &UsageEvent| names.source(&Source::of(&event.into()));
+        assert_eq!(id(&event("a")), 0);
+        assert_eq!(id(&event("b")), 1);
+        assert_eq!(id(&event("a")), 0);
         let mut operation = event("a");
         operation.operation = operation.provider.take();
-        assert_eq!(id(&operation), 3);
+        assert_eq!(id(&operation), 2);
         // F43: a text too long is one of the others, whatever it says.
-        assert_eq!(id(&event(&"x".repeat(257))), 4);
-        assert_eq!(id(&event(&"y".repeat(1_000))), 4);
+        assert_eq!(id(&event(&"x".repeat(257))), 3);
+        assert_eq!(id(&event(&"y".repeat(1_000))), 3);
     }
 
     /// F43
     #[test]
-    fn what_is_over_the_cap_has_the_number_of_the_others() {
-        let mut ids = Ids::new(2);
-        let numbers = [7, 8, 9, 8, 7, 10].map(|key| ids.id(&key, || key));
-        assert_eq!(numbers, [1, 2, 0, 2, 1, 0]);
+    fn sources_over_the_cap_have_the_number_of_the_others() {
+        let mut names = Dictionaries::new(Caps::default());
+        let ids = (0..MAX_SOURCES + 2).map(|i| names.source(&Source::of(&(&event(&i.to_string())).into())));
+        let ids = ids.collect::<Vec<_>>();
+        assert_eq!(ids[MAX_SOURCES - 1..], [MAX_SOURCES as u16 - 1, MAX_SOURCES as u16, MAX_SOURCES as u16]);
+        let other = names.names();
+        assert_eq!(other.sources.get(MAX_SOURCES).unwrap().endpoint.as_deref(), Some(OTHER));
+    }
+
+    /// F43
+    #[test]
+    fn keys_over_the_cap_have_the_number_of_the_others() {
+        let mut names = Dictionaries::new(Caps { keys: 2, ..Caps::default() });
+        let mut id = |key: &[u8]| names.key(Some(KeyHash::of(key)));
+        assert_eq!([7, 8, 9, 8, 7, 10].map(|key| id(&[key])), [2, 3, OTHER_KEY, 3, 2, OTHER_KEY]);
+        assert_eq!(names.key(None), 0);
+        let names = names.names();
+        assert_eq!(names.key(0), None);
+        assert_eq!(names.key(OTHER_KEY), Some(KeyName::Other));
+        assert_eq!(names.key(3), Some(KeyName::Hash(KeyHash::of(&[8]))));
+    }
+
+    /// F43: whatever statuses a file claims.
+    #[test]
+    fn kinds_over_the_cap_keep_all_but_the_exact_status() {
+        let mut names = Dictionaries::new(Caps::default());
+        let kind = |status: u16| {
+            let mut event = event("a");
+            (event.status, event.stream) = (status, Some(true));
+            Kind::of(&(&event).into())
+        };
+        let ids = (0..=u16::MAX).map(|status| names.kind(kind(status), ERROR)).collect::<Vec<_>>();
+        let names = names.names();
+        for (status, id) in (0..=u16::MAX).zip(ids) {
+            assert_eq!(id & ((1 << FLAG_BITS) - 1), ERROR);
+            let known = names.kinds.get((id >> FLAG_BITS).into()).unwrap();
+            let expected = kind(status);
+            let exact = if usize::from(status) < MAX_KINDS { expected.status } else { None };
+            assert_eq!(*known, Kind { status: exact, ..expected }, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_list_has_what_was_pushed_and_a_clone_does_not_change() {
+        let mut list = List::default();
+        let mut clones = Vec::new();
+        for i in 0..3 * CHUNK {
+            clones.push(list.clone());
+            list.push(i);
+            assert_eq!((list.len(), list.get(i), list.get(i + 1)), (i + 1, Some(&i), None));
+        }
+        for (len, clone) in clones.iter().enumerate() {
+            assert_eq!(clone.len(), len);
+            assert!(clone.iter().copied().eq(0..len));
+        }
     }
 }

@@ -1,183 +1,272 @@
 //! Questions and answers.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
-use super::{
-    Snapshot, Sums,
-    sums::Cells,
-    tree::{DAY, Day, HOUR, Hour, Run},
-};
+use super::{Histogram, Interval, Sums, Zone};
 use crate::Timestamp;
 
 /// A question: both ends of the range are inclusive, to the millisecond.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Query<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
     pub(crate) from: Timestamp,
     pub(crate) to: Timestamp,
-    /// Exact and case-sensitive.
-    pub(crate) model: Option<&'a str>,
+    /// All of them hold.
+    pub(crate) filters: Vec<Filter>,
+    /// What the series is cut into.
+    pub(crate) interval: Interval,
+    pub(crate) zone: Zone,
+    /// The series names pieces of the range without events, too. Whoever sets this limits their number before, see
+    /// [`Query::pieces`].
+    pub(crate) fill: bool,
+    pub(crate) groupings: Vec<Grouping>,
+    /// Durations are asked for, which takes a look at each event.
+    pub(crate) durations: bool,
+}
+
+impl Query {
+    /// The sum of all events in a range.
+    pub(crate) fn over(from: Timestamp, to: Timestamp) -> Self {
+        Self {
+            from,
+            to,
+            filters: Vec::new(),
+            interval: Interval::None,
+            zone: Zone::default(),
+            fill: false,
+            groupings: Vec::new(),
+            durations: false,
+        }
+    }
+
+    /// How many pieces the series may have at most.
+    pub(crate) fn pieces(&self) -> u64 {
+        let millis = self.to.unix_millis().saturating_sub(self.from.unix_millis()).max(0);
+        // One that begins before the range, and one for the rest of the division.
+        (millis / self.interval.least_millis()) as u64 + 2
+    }
+}
+
+/// What events are told apart by.
+///
+/// An event may have no value; see [`Pattern::Absent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Dimension {
+    Model,
+    /// 64 hex digits, or `__other__`.
+    Key,
+    Provider,
+    Operation,
+    Endpoint,
+    /// `1xx` to `5xx`; none for a number that is no status.
+    StatusClass,
+    /// As a number.
+    Status,
+    /// `true` or `false`.
+    Stream,
+    /// As in the usage file: `complete`, `partial`, …
+    Usage,
+    /// In the zone of the query, `1` for Monday up to `7` for Sunday.
+    Weekday,
+    /// In the zone of the query, `0` to `23`.
+    HourOfDay,
+}
+
+/// The day of the week, 1 for Monday, and the hour that the clock shows.
+pub(super) type HourOfWeek = (u8, u8);
+
+impl Dimension {
+    /// The value that the time decides.
+    pub(super) fn at(self, (weekday, hour): HourOfWeek) -> Option<Arc<str>> {
+        match self {
+            Self::Weekday => Some(weekday.to_string().into()),
+            Self::HourOfDay => Some(hour.to_string().into()),
+            _ => None,
+        }
+    }
+}
+
+/// A condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Filter {
+    pub(crate) dimension: Dimension,
+    /// None of `any_of` shall fit.
+    pub(crate) not: bool,
+    pub(crate) any_of: Vec<Pattern>,
+}
+
+impl Filter {
+    /// The value is one of those that `pattern` fits.
+    pub(crate) fn is(dimension: Dimension, pattern: Pattern) -> Self {
+        Self { dimension, not: false, any_of: vec![pattern] }
+    }
+
+    pub(super) fn holds(&self, value: Option<&str>) -> bool {
+        self.any_of.iter().any(|pattern| pattern.fits(value)) != self.not
+    }
+
+    /// For a dimension that the time decides.
+    pub(super) fn holds_at(&self, hour: HourOfWeek) -> bool {
+        self.holds(self.dimension.at(hour).as_deref())
+    }
+}
+
+/// What a value may look like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    /// Case-sensitive.
+    Exact(String),
+    /// Case-sensitive.
+    Prefix(String),
+    /// There is no value.
+    Absent,
+}
+
+impl Pattern {
+    fn fits(&self, value: Option<&str>) -> bool {
+        match (self, value) {
+            (Self::Exact(text), Some(value)) => text == value,
+            (Self::Prefix(text), Some(value)) => value.starts_with(&**text),
+            (Self::Absent, value) => value.is_none(),
+            (_, None) => false,
+        }
+    }
+}
+
+/// A table of what events come to by their values in some dimensions.
+#[derive(Clone, Debug)]
+pub(crate) struct Grouping {
+    /// One or two.
+    pub(crate) by: Vec<Dimension>,
+    /// So many rows at most; the rest is one, `other`.
+    pub(crate) top: Option<usize>,
+    /// What the rows are sorted by, falling; then by requests, falling, then by value.
+    pub(crate) sort: Measure,
+    /// Each row has a series of its own.
+    pub(crate) series: bool,
+}
+
+impl Grouping {
+    /// All rows, those with the most tokens first.
+    pub(crate) fn by(dimensions: impl Into<Vec<Dimension>>) -> Self {
+        Self { by: dimensions.into(), top: None, sort: Measure::Total, series: false }
+    }
+}
+
+/// What rows are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    Requests,
+    Errors,
+    Aborted,
+    /// Requests without counts.
+    Unknown,
+    Input,
+    Output,
+    Total,
+    CacheRead,
+    CacheWrite,
+    CacheWrite1h,
+    Reasoning,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Answer {
-    pub(crate) totals: Sums,
-    /// Unsorted; only models with events in the range.
-    pub(crate) by_model: Vec<(Arc<str>, Sums)>,
-    /// By UTC hour, rising; only hours with events in the range.
-    pub(crate) by_hour: Vec<(Timestamp, Sums)>,
+    pub(crate) totals: Stats,
+    /// Rising. Without `fill` only pieces with events; of [`Interval::None`] nothing.
+    pub(crate) series: Vec<Bucket>,
+    /// For each grouping of the query.
+    pub(crate) groups: Vec<Table>,
 }
 
-impl Snapshot {
-    /// The sums over the events that `query` asks for: none, if its range ends before it begins or nothing was counted
-    /// under its model.
-    pub(crate) fn query(&self, query: &Query<'_>) -> Answer {
-        let models = match query.model {
-            None => 0..self.models.len(),
-            Some(name) => match self.models.iter().position(|known| **known == *name) {
-                Some(id) => id..id + 1,
-                None => return Answer::default(),
-            },
-        };
-        if query.from > query.to {
-            return Answer::default();
-        }
-        let mut sum = Sum {
-            from: query.from.unix_millis(),
-            end: query.to.unix_millis() + 1,
-            only: query.model.map(|_| models.start as u16),
-            by_model: vec![Sums::default(); models.len()],
-            by_hour: Vec::new(),
-        };
-        sum.add(self);
+/// What a piece of the range came to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Bucket {
+    /// Its first moment, which may be before the range.
+    pub(crate) start: Timestamp,
+    pub(crate) stats: Stats,
+}
 
-        let mut answer = Answer { by_hour: sum.by_hour, ..Answer::default() };
-        for (name, sums) in self.models[models].iter().zip(sum.by_model) {
-            if sums.requests > 0 {
-                answer.totals += sums;
-                answer.by_model.push((Arc::clone(name), sums));
-            }
-        }
-        answer
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Table {
+    /// Only rows with events.
+    pub(crate) rows: Vec<GroupRow>,
+    /// What the rows beyond the top came to.
+    pub(crate) other: Option<Other>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct GroupRow {
+    /// One for each dimension of the grouping.
+    pub(crate) values: Vec<Option<Arc<str>>>,
+    pub(crate) stats: Stats,
+    /// If it was asked for.
+    pub(crate) series: Vec<Bucket>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Other {
+    /// So many rows are in it.
+    pub(crate) rows: usize,
+    pub(crate) stats: Stats,
+    /// If it was asked for.
+    pub(crate) series: Vec<Bucket>,
+}
+
+/// What some events came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Stats {
+    pub(crate) sums: Sums,
+    /// If they were asked for.
+    pub(crate) durations: Option<Box<Durations>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Durations {
+    /// From a request's arrival to the end of the response.
+    pub(crate) duration: Timing,
+    /// From a request's arrival to the first byte of the response's body.
+    pub(crate) first_byte: Timing,
+    /// Of the events that have both: tokens of output, and milliseconds that they took.
+    pub(crate) output: u64,
+    pub(crate) output_millis: u64,
+}
+
+impl Durations {
+    /// None if nothing was measured, or in no time.
+    pub(crate) fn tokens_per_second(&self) -> Option<f64> {
+        (self.output_millis > 0).then(|| self.output as f64 * 1000.0 / self.output_millis as f64)
     }
 }
 
-/// What is summed up, and what it came to so far. Hours come in rising order.
-struct Sum {
-    /// The first millisecond of the range, and the first after it.
-    from: i64,
-    end: i64,
-    /// Only this model, else all.
-    only: Option<u16>,
-    /// Of the only model, or of each by its id.
-    by_model: Vec<Sums>,
-    by_hour: Vec<(Timestamp, Sums)>,
+/// Times that were measured, in whole milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Timing {
+    pub(crate) count: u64,
+    /// Saturating, as all sums.
+    pub(crate) sum: u64,
+    pub(crate) histogram: Histogram,
 }
 
-impl Sum {
-    /// Takes in what lies in the range.
-    fn add(&mut self, index: &Snapshot) {
-        let Self { from, end, .. } = *self;
-        let days = &index.days;
-        // The days from `first` up to `behind` lie in the range as a whole.
-        let first = days.partition_point(|day| day.start() < from);
-        let behind = days.partition_point(|day| day.start() + DAY <= end);
-
-        if let Some(ragged) = first.checked_sub(1) {
-            self.add_hours(&days[ragged]);
-        }
-        if first < behind {
-            self.add_days(index, &days[first..behind]);
-        }
-        if let Some(ragged) = days.get(behind).filter(|_| first <= behind) {
-            self.add_hours(ragged);
-        }
+impl Timing {
+    pub(crate) fn average(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
+}
 
-    /// Takes in whole days that follow each other.
-    fn add_days(&mut self, index: &Snapshot, days: &[Arc<Day>]) {
-        let (first, last) = (days[0].number, days[days.len() - 1].number);
-        let from = self.only.map_or(0, usize::from);
-        for (model, sums) in (from..).zip(&mut self.by_model) {
-            *sums += index.prefix.between(model, first, last);
-        }
-        // The prefix sums leave out the last day.
-        if let Some(today) = index.days.last().filter(|day| day.number == last) {
-            self.add_cells(&today.cells);
-        }
-        for hour in days.iter().flat_map(|day| &day.hours) {
-            self.add_to_hour(hour, self.of(&hour.cells));
-        }
-    }
-
-    /// Takes in what lies in the range, of a day that does not as a whole.
-    fn add_hours(&mut self, day: &Day) {
-        for hour in &day.hours {
-            if self.from <= hour.start && hour.start + HOUR <= self.end {
-                self.add_cells(&hour.cells);
-                self.add_to_hour(hour, self.of(&hour.cells));
-            } else if self.from < hour.start + HOUR && hour.start < self.end {
-                self.add_runs(hour);
+impl Stats {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.sums += other.sums;
+        if let Some(theirs) = &other.durations {
+            let mine = self.durations.get_or_insert_default();
+            for (mine, theirs) in
+                [(&mut mine.duration, &theirs.duration), (&mut mine.first_byte, &theirs.first_byte)]
+            {
+                mine.count = mine.count.saturating_add(theirs.count);
+                mine.sum = mine.sum.saturating_add(theirs.sum);
+                mine.histogram.add(&theirs.histogram);
             }
-        }
-    }
-
-    /// Takes in what lies in the range, of an hour that does not as a whole.
-    fn add_runs(&mut self, hour: &Hour) {
-        // Clamped to the hour, so that they fit.
-        let from = (self.from - hour.start).clamp(0, HOUR) as u32;
-        let end = (self.end - hour.start).clamp(0, HOUR) as u32;
-        for run in &hour.runs {
-            if from <= run.first() && run.last() < end {
-                self.add_cells(&run.cells);
-                self.add_to_hour(hour, self.of(&run.cells));
-            } else {
-                let sums = self.add_rows(run, run.columns.between(from, end));
-                self.add_to_hour(hour, sums);
-            }
-        }
-    }
-
-    /// Takes in some events of a run, one by one, and returns what they come to.
-    fn add_rows(&mut self, run: &Run, rows: Range<usize>) -> Sums {
-        let mut all = Sums::default();
-        for (row, &model) in rows.clone().zip(&run.columns.model()[rows]) {
-            let at = match self.only {
-                None => usize::from(model),
-                Some(only) if only == model => 0,
-                Some(_) => continue,
-            };
-            let sums = run.columns.sums(row);
-            self.by_model[at] += sums;
-            all += sums;
-        }
-        all
-    }
-
-    fn add_cells(&mut self, cells: &Cells) {
-        if self.only.is_some() {
-            let sums = self.of(cells);
-            self.by_model[0] += sums;
-        } else {
-            for (model, sums) in cells.by_model() {
-                self.by_model[usize::from(model)] += *sums;
-            }
-        }
-    }
-
-    fn add_to_hour(&mut self, hour: &Hour, sums: Sums) {
-        let start = Timestamp::from_unix_millis(hour.start);
-        match self.by_hour.last_mut() {
-            Some((last, known)) if *last == start => *known += sums,
-            _ if sums.requests > 0 => self.by_hour.push((start, sums)),
-            _ => {}
-        }
-    }
-
-    /// The part of `cells` that is asked for.
-    fn of(&self, cells: &Cells) -> Sums {
-        match self.only {
-            Some(model) => cells.of(model).copied().unwrap_or_default(),
-            None => cells.all,
+            mine.output = mine.output.saturating_add(theirs.output);
+            mine.output_millis = mine.output_millis.saturating_add(theirs.output_millis);
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) struct Sums<T = u64> {
     pub(crate) total: T,
     pub(crate) cache_read: T,
     pub(crate) cache_write: T,
+    pub(crate) cache_write_1h: T,
     pub(crate) reasoning: T,
 }
 
@@ -34,6 +35,7 @@ impl<T> Sums<T> {
             total: f(self.total, other.total),
             cache_read: f(self.cache_read, other.cache_read),
             cache_write: f(self.cache_write, other.cache_write),
+            cache_write_1h: f(self.cache_write_1h, other.cache_write_1h),
             reasoning: f(self.reasoning, other.reasoning),
         }
     }

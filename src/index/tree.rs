@@ -10,7 +10,7 @@ use super::{
 // In milliseconds.
 pub(super) const DAY: i64 = 24 * HOUR;
 pub(super) const HOUR: i64 = 60 * 60 * 1000;
-const QUARTER: u32 = 15 * 60 * 1000;
+pub(super) const QUARTER: u32 = 15 * 60 * 1000;
 
 /// Events of a run at most: few enough to copy, and to be read one by one at the end of a range, in microseconds.
 pub(super) const MAX_RUN: usize = 2048;

@@ -250,18 +250,20 @@ pub(super) fn metrics(from: Timestamp, to: Timestamp, answer: &Answer) -> Respon
         counts: Counts,
     }
 
-    let mut by_model: Vec<_> = answer.by_model.iter().collect();
-    by_model.sort_by(|(a, x), (b, y)| y.total.cmp(&x.total).then(y.requests.cmp(&x.requests)).then(a.cmp(b)));
-    let by_model = by_model.into_iter().map(|(model, sums)| ByModel { model, counts: sums.into() });
-    let hours = answer.by_hour.iter().map(|(start, sums)| Bucket {
+    let rows = answer.groups.iter().flat_map(|table| &table.rows);
+    let by_model = rows.map(|row| ByModel {
+        model: row.values[0].as_deref().unwrap_or_default(),
+        counts: (&row.stats.sums).into(),
+    });
+    let hours = answer.series.iter().map(|bucket| Bucket {
         // Whole hours, without the fraction that the original did not write.
-        bucket_start: start.to_string().replace(".000Z", "Z"),
-        counts: sums.into(),
+        bucket_start: bucket.start.to_string().replace(".000Z", "Z"),
+        counts: (&bucket.stats.sums).into(),
     });
     json(
         StatusCode::OK,
         &Metrics {
-            totals: (&answer.totals).into(),
+            totals: (&answer.totals.sums).into(),
             by_model: by_model.collect(),
             timeseries: hours.collect(),
             from,

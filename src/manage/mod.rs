@@ -29,7 +29,11 @@ use tower_service::Service;
 
 pub use self::answer::MetricsBody;
 use self::{access::Gate, query::Question};
-use crate::{Error, RemoteManagement, Timestamp, index::Query, writer::WriterHandle};
+use crate::{
+    Error, RemoteManagement, Timestamp,
+    index::{Dimension, Filter, Grouping, Interval, Pattern, Query},
+    writer::WriterHandle,
+};
 
 /// The socket's peer, put into a request's extensions by whoever accepted the connection.
 ///
@@ -246,7 +250,14 @@ impl Inner {
         match Question::parse(query, Timestamp::now()) {
             Ok(Question { from, to, model }) => {
                 let snapshot = self.writer.snapshot().await;
-                answer::metrics(from, to, &snapshot.query(&Query { from, to, model: model.as_deref() }))
+                let model = model.map(|name| Filter::is(Dimension::Model, Pattern::Exact(name.into_owned())));
+                let query = Query {
+                    filters: model.into_iter().collect(),
+                    interval: Interval::Hour,
+                    groupings: vec![Grouping::by([Dimension::Model])],
+                    ..Query::over(from, to)
+                };
+                answer::metrics(from, to, &snapshot.query(&query))
             }
             Err(what) => answer::misunderstood(what),
         }

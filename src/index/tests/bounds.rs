@@ -2,31 +2,31 @@
 
 use std::borrow::Cow;
 
-use super::{ALL, Traffic, ask, ask_all, at, event, indexed, indexed_in_parts, naive, sorted};
+use super::{Traffic, all, ask, ask_all, at, by_value, event, indexed, indexed_in_parts, metrics, naive};
 use crate::{
     Timestamp, UsageEvent,
-    index::{Answer, Index, Query, names::MAX_MODELS},
+    index::{Caps, Index},
 };
 
 /// F43
 #[test]
 fn models_over_the_cap_count_under_other() {
+    const MOST: usize = 100;
     let time = at("2026-01-02T03:04:05Z");
-    let mut index = Index::default();
-    for i in 0..MAX_MODELS + 100 {
+    let mut index = Index::new(Caps { models: MOST, ..Caps::default() });
+    for i in 0..MOST + 30 {
         let mut event = event(time, "", 1, 2);
         event.model = Cow::Owned(format!("model-{i}"));
         index.insert(&event);
     }
     index.insert(&event(time, "model-7", 1, 2));
     let snapshot = index.snapshot();
-    let answer = snapshot.query(&ALL);
-    assert_eq!(answer.totals.requests, MAX_MODELS as u64 + 101);
-    assert_eq!(snapshot.models(), MAX_MODELS + 1);
-    assert_eq!(answer.by_model.len(), MAX_MODELS + 1);
-    for (model, requests) in [("__other__", 100), ("model-7", 2), ("model-9999", 1), ("model-10000", 0)] {
-        let answer = snapshot.query(&Query { model: Some(model), ..ALL });
-        assert_eq!(answer.totals.requests, requests, "{model}");
+    let answer = ask_all(&snapshot);
+    assert_eq!(answer.totals.sums.requests, MOST as u64 + 31);
+    assert_eq!(snapshot.models(), MOST + 1);
+    assert_eq!(by_value(&answer).len(), MOST + 1);
+    for (model, requests) in [("__other__", 30), ("model-7", 2), ("model-99", 1), ("model-100", 0)] {
+        assert_eq!(snapshot.query(&all(Some(model))).totals.sums.requests, requests, "{model}");
     }
 }
 
@@ -38,7 +38,7 @@ fn a_name_that_is_too_long_counts_under_other_and_takes_no_place() {
     let events =
         [long.clone(), long, longest.clone(), "__other__".into()].map(|model| UsageEvent::new(time, model));
     let snapshot = indexed(&events);
-    let requests = |model| snapshot.query(&Query { model: Some(model), ..ALL }).totals.requests;
+    let requests = |model| snapshot.query(&all(Some(model))).totals.sums.requests;
     assert_eq!((requests("__other__"), requests(&longest), snapshot.models()), (3, 1, 2));
 }
 
@@ -58,7 +58,7 @@ fn sums_stay_at_the_largest_number_and_spoil_no_other_range() {
     events.push(event(at("2026-01-05T12:00:00Z"), "m", 5, 6));
     let snapshot = indexed(&events);
 
-    let total = ask_all(&snapshot).totals;
+    let total = ask_all(&snapshot).totals.sums;
     assert_eq!((total.requests, total.input, total.total), (6, u64::MAX, u64::MAX));
     // Through prefix sums that have passed the largest number.
     for (from, to, input, output) in [
@@ -68,7 +68,7 @@ fn sums_stay_at_the_largest_number_and_spoil_no_other_range() {
         ("2026-01-04T00:00:00Z", "2026-01-06T00:00:00Z", 8, 10),
     ] {
         let answer = ask(&snapshot, from, to);
-        assert_eq!((answer.totals.input, answer.totals.output), (input, output), "{from}");
+        assert_eq!((answer.totals.sums.input, answer.totals.sums.output), (input, output), "{from}");
     }
 }
 
@@ -79,16 +79,15 @@ fn the_first_and_the_last_moment_that_can_be_written_are_times_like_others() {
             .map(|time| event(time, "m", 1, 2));
     let snapshot = indexed(&events);
     assert_eq!(snapshot.span(), Some((Timestamp::MIN, Timestamp::MAX)));
-    assert_eq!(ask_all(&snapshot).totals.requests, 4);
+    assert_eq!(ask_all(&snapshot).totals.sums.requests, 4);
     for from in &events {
         for to in &events {
-            let query = Query { from: from.timestamp, to: to.timestamp, model: None };
+            let query = metrics(from.timestamp, to.timestamp, None);
             assert_eq!(snapshot.query(&query), naive::query(&events, &query));
         }
     }
-    let none =
-        Query { from: Timestamp::from_unix_millis(1), to: Timestamp::from_unix_millis(9), model: None };
-    assert_eq!(snapshot.query(&none), Answer::default());
+    let none = metrics(Timestamp::from_unix_millis(1), Timestamp::from_unix_millis(9), None);
+    assert_eq!(snapshot.query(&none).totals.sums.requests, 0);
 }
 
 /// More events in a quarter of an hour than one run holds, in the orders that runs divide by.
@@ -119,16 +118,9 @@ fn a_quarter_of_an_hour_holds_any_number_of_events_in_any_order() {
         for (from, to) in
             [(0, 1), (0, 100_000), (4_620, 4_620), (4_621, 299_999), (0, 300_000), (300_000, 900_000)]
         {
-            let query = Query {
-                from: Timestamp::from_unix_millis(start + from),
-                to: Timestamp::from_unix_millis(start + to),
-                model: None,
-            };
-            assert_eq!(
-                sorted(snapshot.query(&query)),
-                naive::query(&events, &query),
-                "{name}, {from} to {to}"
-            );
+            let [from, to] = [from, to].map(|offset| Timestamp::from_unix_millis(start + offset));
+            let query = metrics(from, to, None);
+            assert_eq!(snapshot.query(&query), naive::query(&events, &query), "{name}, {from} to {to}");
         }
     }
 }

@@ -6,6 +6,7 @@ mod naive;
 mod properties;
 mod snapshots;
 mod speed;
+mod zones;
 
 use std::{
     borrow::Cow,
@@ -13,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Answer, Index, Query, Snapshot};
+use super::{Answer, Dimension, Filter, Grouping, Index, Interval, Pattern, Query, Snapshot, Sums};
 use crate::{Ending, KeyHash, Timestamp, UsageEvent, UsageQuality};
 
 fn at(text: &str) -> Timestamp {
@@ -45,21 +46,37 @@ fn indexed_in_parts<'a>(events: impl IntoIterator<Item = &'a UsageEvent>, part: 
     index.snapshot()
 }
 
-/// By name, so that answers of indexes that met the models in another order compare.
-fn sorted(mut answer: Answer) -> Answer {
-    answer.by_model.sort_by(|(a, _), (b, _)| a.cmp(b));
-    answer
+/// What the original's route is asked: by model and by hour, of one model or of all.
+fn metrics(from: Timestamp, to: Timestamp, model: Option<&str>) -> Query {
+    Query {
+        filters: model.into_iter().map(|name| only(Dimension::Model, name)).collect(),
+        interval: Interval::Hour,
+        groupings: vec![Grouping::by([Dimension::Model])],
+        ..Query::over(from, to)
+    }
+}
+
+fn only(dimension: Dimension, value: &str) -> Filter {
+    Filter::is(dimension, Pattern::Exact(value.to_owned()))
+}
+
+fn all(model: Option<&str>) -> Query {
+    metrics(Timestamp::MIN, Timestamp::MAX, model)
 }
 
 fn ask(snapshot: &Snapshot, from: &str, to: &str) -> Answer {
-    sorted(snapshot.query(&Query { from: at(from), to: at(to), model: None }))
+    snapshot.query(&metrics(at(from), at(to), None))
 }
 
 fn ask_all(snapshot: &Snapshot) -> Answer {
-    sorted(snapshot.query(&ALL))
+    snapshot.query(&all(None))
 }
 
-const ALL: Query<'_> = Query { from: Timestamp::MIN, to: Timestamp::MAX, model: None };
+/// The rows of the first grouping, by their first value.
+fn by_value(answer: &Answer) -> Vec<(&str, Sums)> {
+    let rows = answer.groups[0].rows.iter();
+    rows.map(|row| (row.values[0].as_deref().unwrap_or("-"), row.stats.sums)).collect()
+}
 
 /// Events as a busy proxy records them today: 50 models, 1,000 keys, every count known, rising but for some seconds.
 struct Traffic {

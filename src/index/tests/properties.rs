@@ -1,11 +1,16 @@
 //! Any history, any range: the index answers as a scan does.
 
+use std::{borrow::Cow, time::Duration};
+
 use proptest::{prelude::*, sample::select};
 
-use super::{ALL, event, indexed, indexed_in_parts, naive, sorted};
+use super::{all, event, indexed, indexed_in_parts, metrics, naive};
 use crate::{
     Ending, KeyHash, Timestamp, Tokens, UsageEvent, UsageQuality,
-    index::{Answer, Index, Query, Snapshot, Sums},
+    index::{
+        Answer, Bucket, Cursor, Dimension, Filter, Grouping, Index, Interval, Measure, Pattern, Query,
+        Snapshot, Sums,
+    },
 };
 
 const QUARTER: i64 = 900_000;
@@ -60,6 +65,20 @@ fn tokens() -> impl Strategy<Value = Tokens> {
     )
 }
 
+fn sources() -> impl Strategy<Value = [Option<&'static str>; 3]> {
+    let text = |texts: &'static [&str]| prop::option::of(select(texts));
+    [
+        text(&["openai", "anthropic"]),
+        text(&["chat", "embeddings"]),
+        text(&["POST /v1/chat", "POST /v1/messages"]),
+    ]
+}
+
+fn times_taken() -> impl Strategy<Value = Option<Duration>> {
+    let micros = prop_oneof![5 => 0..100_000_000_u64, 1 => any::<u64>()];
+    prop::option::of(micros.prop_map(Duration::from_micros))
+}
+
 fn events() -> impl Strategy<Value = UsageEvent> {
     let end = prop::option::of(select(vec![
         Ending::Complete,
@@ -79,11 +98,15 @@ fn events() -> impl Strategy<Value = UsageEvent> {
         end,
         usage,
         any::<u8>(),
+        sources(),
+        (times_taken(), times_taken()),
     )
-        .prop_map(|(time, model, tokens, status, end, usage, key)| {
+        .prop_map(|(time, model, tokens, status, end, usage, key, source, taken)| {
             let mut event = UsageEvent::new(time, model);
             (event.tokens, event.status, event.end, event.usage) = (tokens, status, end, usage);
-            event.key = (key < 128).then(|| KeyHash::of(&[key]));
+            [event.provider, event.operation, event.endpoint] = source.map(|text| text.map(Cow::Borrowed));
+            (event.duration, event.time_to_first_byte) = taken;
+            event.key = (key < 128).then(|| KeyHash::of(&[key % 16]));
             event.stream = (key % 3 > 0).then_some(key % 3 > 1);
             event
         })
@@ -102,7 +125,7 @@ fn parts() -> impl Strategy<Value = usize> {
 fn ask(history: &[UsageEvent], (from, to, kind): (Timestamp, Timestamp, usize)) -> (Timestamp, Timestamp) {
     let time = |i: usize| history.get(i % history.len().max(1)).map_or(from, |event| event.timestamp);
     match kind % 4 {
-        0 => (ALL.from, ALL.to),
+        0 => (Timestamp::MIN, Timestamp::MAX),
         1 => (from.min(to), from.max(to)),
         2 => (time(kind), time(kind)),
         _ => (time(kind).min(time(kind / 7)), time(kind).max(time(kind / 7))),
@@ -113,18 +136,115 @@ fn ranges() -> impl Strategy<Value = (Timestamp, Timestamp, usize)> {
     (times(), times(), any::<usize>())
 }
 
-fn check(snapshot: &Snapshot, history: &[UsageEvent], query: &Query<'_>) -> Result<Answer, TestCaseError> {
-    let answer = sorted(snapshot.query(query));
-    prop_assert_eq!(&answer, &naive::query(history, query), "{:?}", query);
-    let sum = |parts: &mut dyn Iterator<Item = Sums>| {
-        parts.fold(Sums::default(), |mut sum, part| {
-            sum += part;
-            sum
-        })
+const DIMENSIONS: [Dimension; 11] = [
+    Dimension::Model,
+    Dimension::Key,
+    Dimension::Provider,
+    Dimension::Operation,
+    Dimension::Endpoint,
+    Dimension::StatusClass,
+    Dimension::Status,
+    Dimension::Stream,
+    Dimension::Usage,
+    Dimension::Weekday,
+    Dimension::HourOfDay,
+];
+
+/// Of values that are there, that look like them, and that are not.
+fn patterns(dimension: Dimension) -> impl Strategy<Value = Pattern> {
+    let key = KeyHash::of(&[3]).to_string();
+    let texts = match dimension {
+        Dimension::Model => MODELS.map(String::from).to_vec(),
+        Dimension::Key => vec![key[..1].to_owned(), key.to_uppercase(), key],
+        Dimension::Provider => vec!["openai".into(), "an".into()],
+        Dimension::Operation => vec!["chat".into(), "e".into()],
+        Dimension::Endpoint => vec!["POST /v1/chat".into(), "POST".into()],
+        Dimension::StatusClass => vec!["2xx".into(), "4".into(), "5xx".into()],
+        Dimension::Status => vec!["200".into(), "4".into(), "499".into()],
+        Dimension::Stream => vec!["true".into(), "false".into(), "t".into()],
+        Dimension::Usage => vec!["complete".into(), "unknown".into()],
+        Dimension::Weekday => vec!["1".into(), "7".into(), "3".into()],
+        Dimension::HourOfDay => vec!["0".into(), "1".into(), "23".into()],
     };
-    prop_assert_eq!(sum(&mut answer.by_model.iter().map(|(_, sums)| *sums)), answer.totals);
-    prop_assert_eq!(sum(&mut answer.by_hour.iter().map(|(_, sums)| *sums)), answer.totals);
+    prop_oneof![
+        4 => select(texts.clone()).prop_map(Pattern::Exact),
+        2 => select(texts).prop_map(Pattern::Prefix),
+        1 => Just(Pattern::Prefix(String::new())),
+        2 => Just(Pattern::Absent),
+    ]
+}
+
+fn filters() -> impl Strategy<Value = Filter> {
+    let any_of =
+        |dimension| (Just(dimension), any::<bool>(), prop::collection::vec(patterns(dimension), 0..4));
+    select(&DIMENSIONS[..]).prop_flat_map(any_of).prop_map(|(dimension, not, any_of)| Filter {
+        dimension,
+        not,
+        any_of,
+    })
+}
+
+fn groupings() -> impl Strategy<Value = Grouping> {
+    let measures =
+        [Measure::Requests, Measure::Errors, Measure::Total, Measure::CacheWrite1h, Measure::Unknown];
+    (
+        prop::collection::vec(select(&DIMENSIONS[..]), 1..=2),
+        prop::option::of(0..4_usize),
+        select(measures.to_vec()),
+        any::<bool>(),
+    )
+        .prop_map(|(by, top, sort, series)| Grouping { by, top, sort, series })
+}
+
+/// Without its range.
+fn queries() -> impl Strategy<Value = Query> {
+    let intervals = [
+        Interval::None,
+        Interval::QuarterHour,
+        Interval::Hour,
+        Interval::Day,
+        Interval::Week,
+        Interval::Month,
+    ];
+    // Clocks that the naive way of looking at them is right for.
+    let zones =
+        ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Pacific/Kiritimati"];
+    (
+        prop_oneof![2 => prop::collection::vec(filters(), 0..1), 1 => prop::collection::vec(filters(), 1..3)],
+        select(intervals.to_vec()),
+        select(zones.to_vec()),
+        prop::collection::vec(groupings(), 0..3),
+        any::<bool>(),
+    )
+        .prop_map(|(filters, interval, zone, groupings, durations)| Query {
+            filters,
+            interval,
+            zone: zone.parse().unwrap(),
+            groupings,
+            durations,
+            ..Query::over(Timestamp::MIN, Timestamp::MAX)
+        })
+}
+
+fn check(snapshot: &Snapshot, history: &[UsageEvent], query: &Query) -> Result<Answer, TestCaseError> {
+    let answer = snapshot.query(query);
+    prop_assert_eq!(&answer, &naive::query(history, query), "{:?}", query);
+    if query.interval != Interval::None {
+        prop_assert_eq!(sum_of(answer.series.iter().map(|bucket| bucket.stats.sums)), answer.totals.sums);
+    }
+    for (table, grouping) in answer.groups.iter().zip(&query.groupings) {
+        let other = table.other.iter().map(|other| other.stats.sums);
+        let rows = table.rows.iter().map(|row| row.stats.sums);
+        prop_assert_eq!(sum_of(rows.chain(other)), answer.totals.sums, "{:?}", grouping);
+    }
     Ok(answer)
+}
+
+fn sum_of(parts: impl Iterator<Item = Sums>) -> Sums {
+    parts.fold(Sums::default(), |mut sum, part| {
+        sum += part;
+        sum
+    })
 }
 
 proptest! {
@@ -138,8 +258,22 @@ proptest! {
         let snapshot = indexed_in_parts(&history, part);
         for (asked, model) in asked.into_iter().zip(&models) {
             let (from, to) = ask(&history, asked);
-            check(&snapshot, &history, &Query { from, to, model: None })?;
-            check(&snapshot, &history, &Query { from, to, model: Some(model) })?;
+            check(&snapshot, &history, &metrics(from, to, None))?;
+            check(&snapshot, &history, &metrics(from, to, Some(model)))?;
+        }
+    }
+
+    /// Every filter, grouping, interval and zone; `other` included.
+    #[test]
+    fn any_question_is_answered_as_a_scan_does(
+        history in histories(),
+        asked in prop::collection::vec((ranges(), queries()), 4),
+        part in parts(),
+    ) {
+        let snapshot = indexed_in_parts(&history, part);
+        for (range, query) in asked {
+            let (from, to) = ask(&history, range);
+            check(&snapshot, &history, &Query { from, to, ..query })?;
         }
     }
 
@@ -149,10 +283,9 @@ proptest! {
         history in histories(),
         range in ranges(),
         mut cuts in prop::collection::vec(times(), 0..12),
-        model in prop::option::of(models()),
+        query in queries(),
     ) {
         let snapshot = indexed(&history);
-        let model = model.as_deref();
         let (from, to) = ask(&history, range);
         cuts.retain(|cut| from < *cut && *cut <= to);
         cuts.sort();
@@ -160,11 +293,81 @@ proptest! {
         let mut start = from;
         for cut in cuts {
             let before = Timestamp::from_unix_millis(cut.unix_millis() - 1);
-            sum += snapshot.query(&Query { from: start, to: before, model }).totals;
+            sum += snapshot.query(&Query { from: start, to: before, ..query.clone() }).totals.sums;
             start = cut;
         }
-        sum += snapshot.query(&Query { from: start, to, model }).totals;
-        prop_assert_eq!(sum, snapshot.query(&Query { from, to, model }).totals);
+        sum += snapshot.query(&Query { from: start, to, ..query.clone() }).totals.sums;
+        prop_assert_eq!(sum, snapshot.query(&Query { from, to, ..query }).totals.sums);
+    }
+
+    /// The series has each piece of the range once, and what it has is what it has unfilled.
+    #[test]
+    fn a_filled_series_has_no_gaps(history in histories(), query in queries(), hours in 0..400_i64) {
+        let snapshot = indexed(&history);
+        let from = Timestamp::from_unix_millis(1_767_225_600_000);
+        let to = Timestamp::from_unix_millis(from.unix_millis() + hours * 3_599_999);
+        let query = Query { from, to, ..query };
+        let (sparse, full) = (snapshot.query(&query), snapshot.query(&Query { fill: true, ..query.clone() }));
+        let there = |series: &[Bucket]| {
+            series.iter().filter(|bucket| bucket.stats.sums.requests > 0).cloned().collect::<Vec<_>>()
+        };
+        prop_assert_eq!(there(&full.series), sparse.series);
+        prop_assert!(full.series.len() as u64 <= query.pieces());
+        if query.interval != Interval::None {
+            let mut calendar = super::super::Calendar::new(&query.zone);
+            let mut next = calendar.piece(query.interval, from.unix_millis()).start;
+            for bucket in &full.series {
+                prop_assert_eq!(bucket.start.unix_millis(), next);
+                next = calendar.piece(query.interval, next).end;
+            }
+            prop_assert!(next > to.unix_millis());
+        }
+        for (sparse, full) in sparse.groups.iter().zip(&full.groups) {
+            for (sparse, full) in sparse.rows.iter().zip(&full.rows) {
+                prop_assert_eq!(&there(&full.series), &sparse.series);
+            }
+        }
+    }
+
+    /// Page by page, all that is asked for, the newest first, whatever arrives meanwhile; and the export in order.
+    #[test]
+    fn pages_show_each_event_once_while_others_arrive(
+        history in histories(),
+        late in prop::collection::vec((0..150_usize, events()), 0..20),
+        range in ranges(),
+        query in queries(),
+        limit in 1..20_usize,
+        part in parts(),
+    ) {
+        let (from, to) = ask(&history, range);
+        let query = Query { from, to, ..query };
+        let mut index = Index::default();
+        for (i, event) in history.iter().enumerate() {
+            index.insert(event);
+            if i % part == 0 {
+                index.snapshot();
+            }
+        }
+        let exported = index.snapshot().export(&query).collect::<Vec<_>>();
+        let mut late = late.into_iter();
+        let (mut shown, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = index.snapshot().page(&query, cursor, limit);
+            prop_assert!(page.events.len() <= limit);
+            prop_assert!(page.next.is_none() || page.events.len() == limit);
+            shown.extend(page.events);
+            let Some(next) = page.next else { break };
+            cursor = Some(next.to_string().parse::<Cursor>().unwrap());
+            // At the time of one that was shown, after it or anywhere: none of them may move what is to come.
+            if let Some((i, mut event)) = late.next() {
+                event.timestamp = shown.get(i % shown.len()).map_or(to, |shown| shown.timestamp);
+                index.insert(&event);
+            }
+        }
+        shown.reverse();
+        prop_assert_eq!(&shown, &exported);
+        prop_assert_eq!(shown.len() as u64, naive::query(&history, &query).totals.sums.requests);
+        prop_assert!(shown.is_sorted_by_key(|row| row.timestamp));
     }
 
     #[test]
@@ -190,9 +393,9 @@ proptest! {
             let history = &history[..events];
             let (from, to) = ask(history, range);
             prop_assert_eq!(snapshot.events(), events as u64);
-            check(&snapshot, history, &ALL)?;
-            check(&snapshot, history, &Query { from, to, model: None })?;
-            check(&snapshot, history, &Query { from, to, model: Some("gpt-4o") })?;
+            check(&snapshot, history, &all(None))?;
+            check(&snapshot, history, &metrics(from, to, None))?;
+            check(&snapshot, history, &metrics(from, to, Some("gpt-4o")))?;
         }
     }
 
@@ -200,12 +403,13 @@ proptest! {
     fn the_order_of_coming_changes_no_answer(
         (history, shuffled) in histories().prop_flat_map(|history| (Just(history.clone()), Just(history).prop_shuffle())),
         range in ranges(),
+        query in queries(),
         part in parts(),
     ) {
         let (from, to) = ask(&history, range);
         let (ordered, shuffled) = (indexed(&history), indexed_in_parts(&shuffled, part));
-        for query in [ALL, Query { from, to, model: None }, Query { from, to, model: Some("claude") }] {
-            prop_assert_eq!(sorted(ordered.query(&query)), sorted(shuffled.query(&query)));
+        for query in [all(None), Query { from, to, ..query }] {
+            prop_assert_eq!(ordered.query(&query), shuffled.query(&query));
         }
         prop_assert_eq!(ordered.span(), shuffled.span());
         prop_assert_eq!(
@@ -238,8 +442,8 @@ proptest! {
         let snapshot = indexed_in_parts(&history, part);
         for (from, to) in asked {
             let (from, to) = (time(from.min(to)), time(from.max(to)));
-            check(&snapshot, &history, &Query { from, to, model: None })?;
-            check(&snapshot, &history, &Query { from, to, model: Some("gpt-4o") })?;
+            check(&snapshot, &history, &metrics(from, to, None))?;
+            check(&snapshot, &history, &metrics(from, to, Some("gpt-4o")))?;
         }
     }
 }

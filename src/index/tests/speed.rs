@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ALL, MODELS, Traffic, at};
+use super::{MODELS, Traffic, all, at, metrics};
 use crate::{
     Timestamp, UsageEvent,
     index::{Index, Query, Snapshot},
@@ -38,19 +38,19 @@ fn ten_million_events() {
         (Timestamp::from_unix_millis(from), Timestamp::from_unix_millis(from + days as i64 * 86_400_000 - 1))
     };
     let model = Some(MODELS[7].as_str());
-    let report = |name: &str, snapshot: &Snapshot, query: &mut dyn FnMut() -> Query<'static>| {
+    let report = |name: &str, snapshot: &Snapshot, query: &mut dyn FnMut() -> Query| {
         let median = median(1_001, || drop(black_box(snapshot.query(black_box(&query())))));
         println!("{name}: {median:?}");
     };
-    report("all", &snapshot, &mut || ALL);
-    report("all, one model", &snapshot, &mut || Query { model, ..ALL });
+    report("all", &snapshot, &mut || all(None));
+    report("all, one model", &snapshot, &mut || all(model));
     for days in [89, 30, 1] {
         for model in [None, model] {
             let name =
                 format!("{days} days, ends to the millisecond, {}", model.map_or("all", |_| "one model"));
             report(&name, &snapshot, &mut || {
                 let (from, to) = range(days);
-                Query { from, to, model }
+                metrics(from, to, model)
             });
         }
     }

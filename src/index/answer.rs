@@ -1,0 +1,234 @@
+//! Answers to questions.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use hashbrown::HashMap;
+
+use super::{
+    Answer, Bucket, Dimension, Filter, GroupRow, Grouping, Interval, Measure, Other, Query, Snapshot, Stats,
+    Table,
+    plan::{Conditions, Values},
+    query::HourOfWeek,
+    sum::{Groups, REST, Sum, decode},
+    walk,
+    zone::Calendar,
+};
+use crate::Timestamp;
+
+impl Snapshot {
+    /// What the events that `query` asks for come to: nothing, if its range ends before it begins.
+    pub(crate) fn query(&self, query: &Query) -> Answer {
+        let mut asked = Asked::new(self, query);
+        let mut answer = Answer::default();
+        asked.series(&[], Groups::default(), |_, _, start, stats| {
+            answer.totals.add(&stats);
+            add_to(&mut answer.series, start, stats);
+        });
+        if query.interval == Interval::None {
+            answer.series.clear();
+        } else if query.fill {
+            answer.series = asked.fill(answer.series);
+        }
+        if query.durations {
+            answer.totals.durations.get_or_insert_default();
+        }
+        answer.groups = query.groupings.iter().map(|grouping| asked.table(grouping)).collect();
+        answer
+    }
+
+    /// The values that events in a range have, those with the most requests first: `limit` of them, and how many more
+    /// there are. Events without a value are left out.
+    pub(crate) fn dimension(
+        &self,
+        dimension: Dimension,
+        query: &Query,
+        limit: usize,
+    ) -> (Vec<(Arc<str>, Stats)>, usize) {
+        let grouping = Grouping { by: vec![dimension], top: None, sort: Measure::Requests, series: false };
+        let table = Asked::new(self, query).table(&grouping);
+        let named =
+            table.rows.into_iter().filter_map(|row| Some((row.values.into_iter().next()??, row.stats)));
+        let mut named = named.collect::<Vec<_>>();
+        let more = named.len().saturating_sub(limit);
+        named.truncate(limit);
+        (named, more)
+    }
+}
+
+/// What is asked of a snapshot.
+struct Asked<'a> {
+    snapshot: &'a Snapshot,
+    query: &'a Query,
+    conditions: Conditions,
+    /// Those that the time decides.
+    hours: Vec<&'a Filter>,
+    calendar: Calendar,
+}
+
+impl<'a> Asked<'a> {
+    fn new(snapshot: &'a Snapshot, query: &'a Query) -> Self {
+        Self {
+            snapshot,
+            query,
+            conditions: Conditions::new(&query.filters, &snapshot.names),
+            hours: query.filters.iter().filter(|filter| filter.dimension.axis().is_none()).collect(),
+            calendar: Calendar::new(&query.zone),
+        }
+    }
+
+    /// Tells `done` of each piece of the query's interval what the groups came to.
+    fn series(
+        &mut self,
+        values: &[Values],
+        groups: Groups,
+        mut done: impl FnMut(u64, HourOfWeek, i64, Stats),
+    ) {
+        self.pieces(self.query.interval, false, values, groups, |code, hour, start, stats| {
+            done(code, hour, start, stats);
+        });
+    }
+
+    /// Tells `done` what the groups came to, in pieces of `interval` at most; if `by_hour`, or where the filters need
+    /// it, in such that are of one hour of a weekday.
+    fn pieces(
+        &mut self,
+        interval: Interval,
+        by_hour: bool,
+        values: &[Values],
+        groups: Groups,
+        mut done: impl FnMut(u64, HourOfWeek, i64, Stats),
+    ) {
+        let Self { snapshot, query, conditions, hours, calendar } = self;
+        let by_hour = by_hour || !hours.is_empty();
+        let finest = match interval {
+            Interval::QuarterHour => interval,
+            _ if by_hour => Interval::Hour,
+            _ => interval,
+        };
+        // Each of the two goes its own way through time.
+        let mut clock = Calendar::new(&query.zone);
+        let mut hour = (0, 0);
+        let (from, end) = (query.from.unix_millis(), query.to.unix_millis() + 1);
+        let mut sum =
+            Sum::new(snapshot, conditions, values, query.durations, groups, |start: i64, code, stats| {
+                if by_hour {
+                    hour = clock.hour_of_week(start);
+                    if !hours.iter().all(|filter| filter.holds_at(hour)) {
+                        return;
+                    }
+                }
+                let start = if finest == interval { start } else { clock.piece(interval, start).start };
+                done(code, hour, start, stats);
+            });
+        walk::walk(snapshot, (from, end), finest, calendar, &mut sum);
+        sum.finish();
+    }
+
+    fn table(&mut self, grouping: &Grouping) -> Table {
+        let names = &self.snapshot.names;
+        let values =
+            grouping.by.iter().filter_map(|dimension| Values::new(*dimension, names)).collect::<Vec<_>>();
+        let (by_weekday, by_hour) =
+            [Dimension::Weekday, Dimension::HourOfDay].map(|time| grouping.by.contains(&time)).into();
+        // Without what the grouping does not ask for.
+        let of = |code: u64, (weekday, hour): HourOfWeek| {
+            (code, (if by_weekday { weekday } else { 0 }, if by_hour { hour } else { 0 }))
+        };
+
+        let mut groups = HashMap::<(u64, HourOfWeek), Stats>::new();
+        self.pieces(
+            Interval::None,
+            by_weekday || by_hour,
+            &values,
+            Groups::default(),
+            |code, hour, _, stats| {
+                groups.entry(of(code, hour)).or_default().add(&stats);
+            },
+        );
+        let mut rows = groups.into_iter().map(|(group, stats)| {
+            let mut coded = decode(group.0, &values).into_iter().zip(&values);
+            let row = grouping.by.iter().map(|dimension| match dimension.axis() {
+                Some(_) => coded.next().and_then(|(value, values)| values.name(value, names)),
+                None => dimension.at(group.1),
+            });
+            (group, GroupRow { values: row.collect(), stats, series: Vec::new() })
+        });
+        let mut rows = rows.by_ref().collect::<Vec<_>>();
+        rows.sort_by(|(_, a), (_, b)| {
+            let key = |row: &GroupRow| Reverse((grouping.sort.of(&row.stats.sums), row.stats.sums.requests));
+            key(a).cmp(&key(b)).then_with(|| a.values.cmp(&b.values))
+        });
+
+        let folded = rows.split_off(grouping.top.unwrap_or(usize::MAX).min(rows.len()));
+        let mut table = Table::default();
+        if !folded.is_empty() {
+            let mut other = Other { rows: folded.len(), stats: Stats::default(), series: Vec::new() };
+            folded.iter().for_each(|(_, row)| other.stats.add(&row.stats));
+            table.other = Some(other);
+        }
+        if grouping.series && self.query.interval != Interval::None {
+            let places =
+                rows.iter().enumerate().map(|(at, (group, _))| (*group, at)).collect::<HashMap<_, _>>();
+            let known = Groups::only(places.keys().map(|(code, _)| *code));
+            let interval = self.query.interval;
+            self.pieces(interval, by_weekday || by_hour, &values, known, |code, hour, start, stats| {
+                let place = if code == REST { None } else { places.get(&of(code, hour)) };
+                match (place, &mut table.other) {
+                    (Some(at), _) => add_to(&mut rows[*at].1.series, start, stats),
+                    (None, Some(other)) => add_to(&mut other.series, start, stats),
+                    (None, None) => {}
+                }
+            });
+        }
+        table.rows = rows.into_iter().map(|(_, row)| row).collect();
+        if self.query.fill && grouping.series && self.query.interval != Interval::None {
+            let all = table.rows.iter_mut().map(|row| &mut row.series);
+            for series in all.chain(table.other.as_mut().map(|other| &mut other.series)) {
+                *series = self.fill(std::mem::take(series));
+            }
+        }
+        table
+    }
+
+    /// The series with all pieces of the range.
+    fn fill(&mut self, series: Vec<Bucket>) -> Vec<Bucket> {
+        let (mut at, end) = (self.query.from.unix_millis(), self.query.to.unix_millis());
+        let mut known = series.into_iter().peekable();
+        let mut filled = Vec::new();
+        while at <= end {
+            let piece = self.calendar.piece(self.query.interval, at);
+            let start = Timestamp::from_unix_millis(piece.start);
+            let there = known.next_if(|bucket| bucket.start == start);
+            filled.push(there.unwrap_or_else(|| Bucket { start, stats: Stats::default() }));
+            at = piece.end;
+        }
+        filled
+    }
+}
+
+/// Takes `stats` into the last bucket, or a new one behind it.
+fn add_to(series: &mut Vec<Bucket>, start: i64, stats: Stats) {
+    let start = Timestamp::from_unix_millis(start);
+    match series.last_mut().filter(|last| last.start == start) {
+        Some(last) => last.stats.add(&stats),
+        None => series.push(Bucket { start, stats }),
+    }
+}
+
+impl Measure {
+    pub(super) fn of(self, sums: &super::Sums) -> u64 {
+        match self {
+            Self::Requests => sums.requests,
+            Self::Errors => sums.errors,
+            Self::Aborted => sums.aborted,
+            Self::Unknown => sums.unknown,
+            Self::Input => sums.input,
+            Self::Output => sums.output,
+            Self::Total => sums.total,
+            Self::CacheRead => sums.cache_read,
+            Self::CacheWrite => sums.cache_write,
+            Self::CacheWrite1h => sums.cache_write_1h,
+            Self::Reasoning => sums.reasoning,
+        }
+    }
+}

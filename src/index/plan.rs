@@ -1,0 +1,185 @@
+//! What a question means in numbers of the dictionaries.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::{
+    names::{FLAG_BITS, Kind, Names, OTHER_KEY},
+    query::{Dimension, Filter, Pattern},
+};
+use crate::{KeyHash, UsageQuality};
+
+/// What rows have a number for, that stands for one or more dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Axis {
+    Model,
+    Source,
+    Kind,
+    Key,
+}
+
+pub(super) const AXES: [Axis; 4] = [Axis::Model, Axis::Source, Axis::Kind, Axis::Key];
+
+impl Dimension {
+    /// None for those that only the time decides.
+    pub(super) fn axis(self) -> Option<Axis> {
+        match self {
+            Self::Model => Some(Axis::Model),
+            Self::Key => Some(Axis::Key),
+            Self::Provider | Self::Operation | Self::Endpoint => Some(Axis::Source),
+            Self::StatusClass | Self::Status | Self::Stream | Self::Usage => Some(Axis::Kind),
+            Self::Weekday | Self::HourOfDay => None,
+        }
+    }
+}
+
+impl Axis {
+    /// Numbers in use, from 0 on.
+    fn numbers(self, names: &Names) -> usize {
+        match self {
+            Self::Model => names.models.len(),
+            Self::Source => names.sources.len(),
+            Self::Kind => names.kinds.len() << FLAG_BITS,
+            Self::Key => names.key_numbers(),
+        }
+    }
+}
+
+/// Which rows count, by their number on each axis that is asked about.
+#[derive(Debug, Default)]
+pub(super) struct Conditions([Option<Vec<bool>>; AXES.len()]);
+
+impl Conditions {
+    /// Of those `filters` that do not ask about the time.
+    pub(super) fn new(filters: &[Filter], names: &Names) -> Self {
+        let mut conditions = Self::default();
+        for filter in filters {
+            let Some(axis) = filter.dimension.axis() else { continue };
+            let numbers = axis.numbers(names);
+            let passes = conditions.0[axis as usize].get_or_insert_with(|| vec![true; numbers]);
+            if filter.dimension == Dimension::Key {
+                let keys = KeyFilter::new(filter);
+                passes.iter_mut().zip(0..).for_each(|(pass, number)| *pass &= keys.holds(names, number));
+            } else {
+                // Many kinds and sources share a value, but there are few of them.
+                for (pass, number) in passes.iter_mut().zip(0..) {
+                    *pass &= filter.holds(value(filter.dimension, number, names).as_deref());
+                }
+            }
+        }
+        conditions
+    }
+
+    /// By number; none if all of them pass.
+    pub(super) fn on(&self, axis: Axis) -> Option<&[bool]> {
+        self.0[axis as usize].as_deref()
+    }
+
+    /// The axes that are asked about.
+    pub(super) fn axes(&self) -> impl Iterator<Item = Axis> {
+        AXES.into_iter().filter(|axis| self.on(*axis).is_some())
+    }
+}
+
+/// A filter by key, which does not write out each of a million hashes.
+struct KeyFilter<'a> {
+    filter: &'a Filter,
+    exact: Vec<KeyHash>,
+}
+
+impl<'a> KeyFilter<'a> {
+    fn new(filter: &'a Filter) -> Self {
+        let exact = filter.any_of.iter().filter_map(|pattern| match pattern {
+            // Upper case is another text.
+            Pattern::Exact(hex) => hex.parse().ok().filter(|hash: &KeyHash| hash.to_string() == **hex),
+            _ => None,
+        });
+        Self { filter, exact: exact.collect() }
+    }
+
+    fn holds(&self, names: &Names, number: u32) -> bool {
+        let only_exact = self.filter.any_of.iter().all(|pattern| matches!(pattern, Pattern::Exact(_)));
+        match names.keys.get(number.wrapping_sub(super::names::FIRST_KEY) as usize) {
+            Some(hash) if number > OTHER_KEY && only_exact => self.exact.contains(hash) != self.filter.not,
+            _ => self.filter.holds(names.key(number).map(|key| key.to_string()).as_deref()),
+        }
+    }
+}
+
+/// The value of `dimension` that a number on its axis stands for.
+fn value(dimension: Dimension, number: u32, names: &Names) -> Option<Arc<str>> {
+    let source = || names.sources.get(number as usize);
+    let kind = || names.kinds.get(number as usize >> FLAG_BITS);
+    match dimension {
+        Dimension::Model => names.models.get(number as usize).cloned(),
+        Dimension::Key => names.key(number).map(|key| key.to_string().into()),
+        Dimension::Provider => source()?.provider.clone(),
+        Dimension::Operation => source()?.operation.clone(),
+        Dimension::Endpoint => source()?.endpoint.clone(),
+        Dimension::StatusClass => status_class(kind()?),
+        Dimension::Status => kind()?.status.map(|status| status.to_string().into()),
+        Dimension::Stream => kind()?.stream.map(|stream| if stream { "true" } else { "false" }.into()),
+        Dimension::Usage => kind()?.usage.map(|usage| quality(usage).into()),
+        Dimension::Weekday | Dimension::HourOfDay => None,
+    }
+}
+
+fn status_class(kind: &Kind) -> Option<Arc<str>> {
+    ["1xx", "2xx", "3xx", "4xx", "5xx"]
+        .get(usize::from(kind.class).checked_sub(1)?)
+        .map(|text| (*text).into())
+}
+
+/// As serde writes it.
+fn quality(usage: UsageQuality) -> &'static str {
+    match usage {
+        UsageQuality::Complete => "complete",
+        UsageQuality::Partial => "partial",
+        UsageQuality::Missing => "missing",
+        UsageQuality::Inconsistent => "inconsistent",
+        UsageQuality::Overflow => "overflow",
+        UsageQuality::Malformed => "malformed",
+        UsageQuality::Unsupported => "unsupported",
+        UsageQuality::Unknown => "unknown",
+    }
+}
+
+/// The values of a dimension, numbered.
+#[derive(Debug)]
+pub(super) struct Values {
+    dimension: Dimension,
+    pub(super) axis: Axis,
+    /// The number of the value, by number on the axis.
+    pub(super) of: Vec<u32>,
+    /// A number on the axis for each value.
+    example: Vec<u32>,
+}
+
+impl Values {
+    /// None for a dimension that only the time decides.
+    pub(super) fn new(dimension: Dimension, names: &Names) -> Option<Self> {
+        let axis = dimension.axis()?;
+        let numbers = 0..axis.numbers(names) as u32;
+        if matches!(dimension, Dimension::Model | Dimension::Key) {
+            // Each number is another value.
+            return Some(Self { dimension, axis, of: numbers.clone().collect(), example: numbers.collect() });
+        }
+        let (mut known, mut example) = (HashMap::new(), Vec::new());
+        let of = numbers.map(|number| {
+            *known.entry(value(dimension, number, names)).or_insert_with(|| {
+                example.push(number);
+                example.len() as u32 - 1
+            })
+        });
+        Some(Self { dimension, axis, of: of.collect(), example })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.example.len()
+    }
+
+    pub(super) fn name(&self, value: usize, names: &Names) -> Option<Arc<str>> {
+        self::value(self.dimension, *self.example.get(value)?, names)
+    }
+}

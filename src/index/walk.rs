@@ -1,0 +1,118 @@
+//! The way through a part of the history, in the largest steps that fit.
+
+use std::{ops::Range, sync::Arc};
+
+use super::{
+    Snapshot,
+    tree::{DAY, Day, HOUR, Hour, Run},
+    zone::{Calendar, Interval, Piece},
+};
+
+/// What is met on the way. Times rise.
+pub(super) trait Visitor {
+    /// What is met from now on lies in the piece that begins at `start`.
+    fn piece(&mut self, start: i64);
+
+    /// Whole days that follow each other. Not empty.
+    fn days(&mut self, days: &[Arc<Day>]) {
+        days.iter().flat_map(|day| &day.hours).for_each(|hour| self.hour(hour));
+    }
+
+    fn hour(&mut self, hour: &Hour) {
+        hour.runs.iter().for_each(|run| self.run(hour, run));
+    }
+
+    fn run(&mut self, hour: &Hour, run: &Run) {
+        self.rows(hour, run, 0..run.columns.len());
+    }
+
+    fn rows(&mut self, hour: &Hour, run: &Run, rows: Range<usize>);
+}
+
+/// Shows `visitor` what lies from `from` up to and without `end`, cut into pieces of `interval`.
+pub(super) fn walk(
+    snapshot: &Snapshot,
+    (from, end): (i64, i64),
+    interval: Interval,
+    calendar: &mut Calendar,
+    visitor: &mut impl Visitor,
+) {
+    let days = &snapshot.days;
+    let mut walk =
+        Walk { from, end, interval, calendar, piece: Piece { start: i64::MIN, end: i64::MIN }, visitor };
+    let mut at = days.partition_point(|day| day.start() + DAY <= from);
+    while let Some(day) = days.get(at).filter(|day| day.start() < end) {
+        walk.seek(day.start().max(from));
+        let whole = days[at..].partition_point(|day| day.start() + DAY <= walk.limit());
+        if whole == 0 || day.start() < from {
+            day.hours.iter().for_each(|hour| walk.hour(hour));
+            at += 1;
+        } else {
+            walk.visitor.days(&days[at..at + whole]);
+            at += whole;
+        }
+    }
+}
+
+struct Walk<'a, V> {
+    from: i64,
+    end: i64,
+    interval: Interval,
+    calendar: &'a mut Calendar,
+    piece: Piece,
+    visitor: &'a mut V,
+}
+
+impl<V: Visitor> Walk<'_, V> {
+    /// Goes on to the piece of `at`, which is not before the one that it is in.
+    #[inline]
+    fn seek(&mut self, at: i64) {
+        if at >= self.piece.end {
+            self.piece = self.calendar.piece(self.interval, at);
+            self.visitor.piece(self.piece.start);
+        }
+    }
+
+    /// The first moment that is not of this piece, or not asked for.
+    fn limit(&self) -> i64 {
+        self.piece.end.min(self.end)
+    }
+
+    fn hour(&mut self, hour: &Hour) {
+        if hour.start + HOUR <= self.from || self.end <= hour.start {
+            return;
+        }
+        self.seek(hour.start.max(self.from));
+        if self.from <= hour.start && hour.start + HOUR <= self.limit() {
+            self.visitor.hour(hour);
+        } else {
+            hour.runs.iter().for_each(|run| self.run(hour, run));
+        }
+    }
+
+    fn run(&mut self, hour: &Hour, run: &Run) {
+        let (first, last) = (hour.start + i64::from(run.first()), hour.start + i64::from(run.last()));
+        if last < self.from || self.end <= first {
+            return;
+        }
+        self.seek(first.max(self.from));
+        if self.from <= first && last < self.limit() {
+            self.visitor.run(hour, run);
+            return;
+        }
+        // Within the hour, so that it fits.
+        let row = |at: i64| run.columns.before((at - hour.start).clamp(0, HOUR) as u32);
+        let mut rows = row(self.from)..row(self.limit());
+        let end = row(self.end);
+        loop {
+            if !rows.is_empty() {
+                self.visitor.rows(hour, run, rows.clone());
+            }
+            if rows.end >= end {
+                return;
+            }
+            self.seek(hour.start + i64::from(run.columns.at()[rows.end]));
+            rows = rows.end..row(self.limit());
+        }
+    }
+}

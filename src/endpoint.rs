@@ -38,7 +38,10 @@ enum Path {
     Segments(&'static str),
     /// The last segment ends with this method, as Google writes it: `models/gemini-pro:generateContent`.
     Verb(&'static str),
-    /// Ends with a segment, a name that may be any, and these segments: `model/{model}/converse`.
+    /// The same, of a model with this in its name: `models/text-embedding-005:predict`.
+    ModelVerb(&'static str, &'static str),
+    /// Ends with a segment, a name that may be any, and these segments: `model/{model}/converse`. The name of a
+    /// resource at AWS may have a slash in it, when somebody has decoded it.
     Named(&'static str, &'static str),
     /// Has these segments, and a name of any length behind them: `ai/run/{model}`.
     Before(&'static str),
@@ -86,6 +89,7 @@ static CALLS: &[Call] = &[
     call(Path::Segments("chat/completions"), CHAT, OPENAI, Some(Dialect::OpenAi)),
     call(Path::Segments("completions"), COMPLETION, OPENAI, Some(Dialect::OpenAi)),
     call(Path::Segments("responses"), CHAT, OPENAI, Some(Dialect::Responses)),
+    call(Path::Segments("responses/compact"), CHAT, OPENAI, Some(Dialect::Responses)),
     // Before OpenAI's, since its path ends like theirs.
     call(Path::Segments("api/embeddings"), EMBEDDINGS, None, Some(Dialect::Flat)),
     call(Path::Segments("embeddings"), EMBEDDINGS, OPENAI, Some(Dialect::OpenAi)),
@@ -102,7 +106,8 @@ static CALLS: &[Call] = &[
     call(Path::Segments("cortex/inference:complete"), CHAT, Some("snowflake"), Some(Dialect::OpenAi)),
     // Anthropic's, also on Vertex, where others answer at the same paths.
     call(Path::Segments("messages"), CHAT, ANTHROPIC, Some(Dialect::Anthropic)),
-    call(Path::Segments("v1/complete"), COMPLETION, ANTHROPIC, Some(Dialect::Anthropic)),
+    // The older one has no counts: every event may be the last.
+    call(Path::Segments("v1/complete"), COMPLETION, ANTHROPIC, None),
     call(Path::Verb("rawPredict"), CHAT, None, None),
     stream(Path::Verb("streamRawPredict"), CHAT, None, None),
     // Google's.
@@ -110,6 +115,7 @@ static CALLS: &[Call] = &[
     stream(Path::Verb("streamGenerateContent"), CONTENT, GEMINI, Some(Dialect::Gemini)),
     call(Path::Verb("embedContent"), EMBEDDINGS, GEMINI, Some(Dialect::Gemini)),
     call(Path::Verb("batchEmbedContents"), EMBEDDINGS, GEMINI, Some(Dialect::Gemini)),
+    call(Path::ModelVerb("embedding", "predict"), EMBEDDINGS, GEMINI, Some(Dialect::Flat)),
     call(Path::Segments("interactions"), CONTENT, GEMINI, Some(Dialect::Interactions)),
     // Bedrock's. InvokeModel answers in the model's own format.
     call(Path::Named("model", "converse"), CHAT, BEDROCK, Some(Dialect::Bedrock)),
@@ -193,9 +199,12 @@ impl Path {
         match self {
             Self::Segments(segments) => before(path, segments).is_some(),
             Self::Verb(verb) => path.strip_suffix(verb).is_some_and(|front| front.ends_with(':')),
+            Self::ModelVerb(part, verb) => {
+                Self::Verb(verb).fits(path)
+                    && path.rsplit_once("models/").is_some_and(|(_, model)| model.contains(part))
+            }
             Self::Named(parent, segments) => before(path, segments)
-                .and_then(|front| front.strip_suffix('/').unwrap_or(front).rsplit_once('/'))
-                .is_some_and(|(front, name)| !name.is_empty() && before(front, parent).is_some()),
+                .is_some_and(|front| name_behind(front.strip_suffix('/').unwrap_or(front), parent).is_some()),
             Self::Before(segments) => behind(path, segments).is_some(),
         }
     }
@@ -205,6 +214,15 @@ impl Path {
 fn before<'a>(path: &'a str, segments: &str) -> Option<&'a str> {
     path.strip_suffix(segments)
         .filter(|front| front.is_empty() || front.ends_with('/') || segments.is_empty())
+}
+
+/// The name at the end of `front`, if `parent` stands before it.
+fn name_behind<'a>(front: &'a str, parent: &str) -> Option<&'a str> {
+    let (before_name, name) = front.rsplit_once('/')?;
+    if !name.is_empty() && before(before_name, parent).is_some() {
+        return Some(name);
+    }
+    behind(front, parent).filter(|name| name.starts_with("arn:"))
 }
 
 /// What stands behind some segments of a path, if it has them and there is something.
@@ -225,7 +243,7 @@ pub(crate) fn model(path: &str) -> Option<Cow<'_, str>> {
         _ if last == "predictions" => behind(front, "models")?,
         _ => match behind(path, "ai/run") {
             Some(model) => model,
-            None => front.rsplit_once('/').filter(|(front, _)| front.ends_with("/model"))?.1,
+            None => name_behind(front, "model")?,
         },
     };
     (!model.is_empty()).then(|| percent_encoding::percent_decode_str(model).decode_utf8_lossy())
@@ -251,6 +269,11 @@ pub(crate) fn template(path: &str) -> String {
             }
             ("run", _) if out.ends_with("/ai/run/") => {
                 out.push_str("{model}");
+                break;
+            }
+            ("model", _) if segment.starts_with("arn:") => {
+                out.push_str("{model}/");
+                out.push_str(path.rsplit_once('/').map_or("", |(_, last)| last));
                 break;
             }
             ("model", _) => out.push_str("{model}"),
@@ -311,6 +334,10 @@ mod tests {
             ("/v1/models/meta/llama-2-70b-chat/predictions", "generate_content"),
             ("/client/v4/accounts/a/ai/run/@cf/meta/llama-3.1-8b-instruct", "generate_content"),
             ("/completion", "text_completion"),
+            ("/v1/responses/compact", "chat"),
+            ("/v1/projects/p/locations/l/publishers/google/models/text-embedding-005:predict", "embeddings"),
+            ("/model/arn:aws:bedrock:eu-west-1:1:inference-profile/eu.m-v1:0/converse", "chat"),
+            ("/model/arn%3Aaws%3Abedrock%3Aeu-west-1%3A1%3Ainference-profile%2Feu.m-v1%3A0/converse", "chat"),
             ("/generate_stream", "text_completion"),
         ] {
             assert_eq!(operation(path), Some(expected), "{path}");
@@ -341,8 +368,17 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_call_is_unknown() {
-        for path in ["/v1/mychat/xcompletions", "/generateContent", "/converse", "/chat", "/ai/run/", "/", ""]
-        {
+        for path in [
+            "/v1/mychat/xcompletions",
+            "/generateContent",
+            "/converse",
+            "/chat",
+            "/ai/run/",
+            "/v1/projects/p/locations/l/publishers/google/models/imagen-3:predict",
+            "/model/a/b/converse",
+            "/",
+            "",
+        ] {
             assert_eq!(Endpoint::of(&Method::POST, path), Endpoint::Unknown, "{path}");
         }
     }
@@ -356,6 +392,10 @@ mod tests {
                 Some("g@001"),
             ),
             ("/model/us.anthropic.claude-3-v2%3A0/converse-stream", Some("us.anthropic.claude-3-v2:0")),
+            (
+                "/model/arn:aws:bedrock:eu-west-1:1:inference-profile/eu.m-v1:0/converse",
+                Some("arn:aws:bedrock:eu-west-1:1:inference-profile/eu.m-v1:0"),
+            ),
             ("/v1internal:generateContent", None),
             ("/v1/models/meta/llama-2-70b-chat/predictions", Some("meta/llama-2-70b-chat")),
             ("/v1/predictions", None),
@@ -373,6 +413,7 @@ mod tests {
             ("/v1/chat/completions", "/v1/chat/completions"),
             ("/v1beta/models/gemini-2.5-pro:generateContent", "/v1beta/models/{model}:generateContent"),
             ("/model/m/converse", "/model/{model}/converse"),
+            ("/model/arn:aws:bedrock:e:1:inference-profile/m/converse", "/model/{model}/converse"),
             ("/v1/models/meta/llama/predictions", "/v1/models/{model}/predictions"),
             ("/client/v4/accounts/a/ai/run/@cf/meta/llama", "/client/v4/accounts/{id}/ai/run/{model}"),
             ("/v1/threads/t/runs/r/submit_tool_outputs", "/v1/threads/{id}/runs/{id}/submit_tool_outputs"),

@@ -7,11 +7,13 @@ static DOMAINS: &[(&str, &str)] = &[
     ("ai-gateway.vercel.sh", "vercel"),
     ("api.aleph-alpha.com", "aleph_alpha"),
     ("api.anthropic.com", "anthropic"),
+    ("api.avian.io", "avian"),
     ("api.cerebras.ai", "cerebras"),
     ("api.cloudflare.com", "cloudflare"),
     ("api.cohere.ai", "cohere"),
     ("api.cohere.com", "cohere"),
     ("api.deepseek.com", "deepseek"),
+    ("api.doubleword.ai", "doubleword"),
     ("api.fireworks.ai", "fireworks"),
     ("api.groq.com", "groq"),
     ("api.jina.ai", "jina"),
@@ -23,10 +25,12 @@ static DOMAINS: &[(&str, &str)] = &[
     ("api.moonshot.cn", "moonshot_ai"),
     ("api.openai.com", "openai"),
     ("api.perplexity.ai", "perplexity"),
+    ("api.portkey.ai", "portkey"),
     ("api.replicate.com", "replicate"),
     ("api.sambanova.ai", "sambanova"),
     ("api.together.ai", "together_ai"),
     ("api.together.xyz", "together_ai"),
+    ("api.venice.ai", "venice"),
     ("api.voyageai.com", "voyage_ai"),
     ("api.writer.com", "writer"),
     ("api.x.ai", "x_ai"),
@@ -95,6 +99,14 @@ pub(crate) fn of_path(path: &str) -> Option<&'static str> {
         Some("gcp.vertex_ai")
     } else if path.contains("openai/deployments/") {
         Some("azure.ai.openai")
+    } else if path.contains("/serving-endpoints/") {
+        Some("databricks")
+    } else if path.contains("/compatible-mode/v1/") {
+        Some("alibaba_cloud")
+    } else if path.contains("/paas/v4/") {
+        Some("z_ai")
+    } else if path.contains("/accounts/") && path.contains("/ai/") {
+        Some("cloudflare")
     } else {
         None
     }
@@ -159,6 +171,10 @@ mod tests {
             ("/v1beta1/publishers/google/models/gemini-2.5-pro:generateContent", Some("gcp.vertex_ai")),
             ("/v1/projects/p/locations/l/endpoints/openapi/chat/completions", Some("gcp.vertex_ai")),
             ("/openai/deployments/d/chat/completions", Some("azure.ai.openai")),
+            ("/serving-endpoints/chat/completions", Some("databricks")),
+            ("/compatible-mode/v1/chat/completions", Some("alibaba_cloud")),
+            ("/api/coding/paas/v4/chat/completions", Some("z_ai")),
+            ("/client/v4/accounts/a/ai/v1/chat/completions", Some("cloudflare")),
             ("/v1beta/models/gemini-2.5-pro:generateContent", None),
             ("/v1/chat/completions", None),
         ] {

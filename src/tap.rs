@@ -240,6 +240,10 @@ impl Watch {
         if self.provider.is_none() {
             self.provider = provider::of_headers(&head.headers);
         }
+        // AWS names an error in the head, with its address behind a colon.
+        if let Some(name) = head.headers.get("x-amzn-errortype") {
+            self.extractor.note_error(name.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default());
+        }
         true
     }
 

@@ -71,6 +71,12 @@ impl Decoder {
         }
     }
 
+    /// See [`Extractor::note_error`](super::Extractor::note_error).
+    pub(super) fn note_error(&mut self, name: &[u8]) {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        end.reader.documents.response.note_error(name);
+    }
+
     /// The body has come to its end: what the decoders hold goes to the reader, which is what is left.
     pub(super) fn finish(self) -> Reader {
         if let Some(mut chain) = self.chain.into_inner().unwrap_or_else(PoisonError::into_inner) {

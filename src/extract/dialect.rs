@@ -66,10 +66,13 @@ pub(super) enum Slot {
     EachOutput,
     EachCacheRead,
     EachCacheWrite,
+    EachCacheWrite1h,
+    /// Cache writes of one lifetime, which stands beside them: see [`Signal::Lifetime`].
+    CacheDetail,
 }
 
 impl Slot {
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::Input,
         Self::Output,
         Self::Total,
@@ -90,6 +93,8 @@ impl Slot {
         Self::EachOutput,
         Self::EachCacheRead,
         Self::EachCacheWrite,
+        Self::EachCacheWrite1h,
+        Self::CacheDetail,
     ];
     pub(super) const COUNT: usize = Self::ALL.len();
 
@@ -106,6 +111,8 @@ impl Slot {
                 | Self::EachOutput
                 | Self::EachCacheRead
                 | Self::EachCacheWrite
+                | Self::EachCacheWrite1h
+                | Self::CacheDetail
         )
     }
 }
@@ -194,9 +201,9 @@ impl Dialect {
             | Self::Gemini
             | Self::Interactions
             | Self::GeminiOpenAi
-            | Self::Bedrock
-            | Self::DashScope => true,
-            Self::Cohere | Self::Watsonx | Self::Replicate | Self::Flat => false,
+            | Self::Bedrock => true,
+            // DashScope's would, but so has every event: there is nothing to pass over.
+            Self::Cohere | Self::DashScope | Self::Watsonx | Self::Replicate | Self::Flat => false,
         }
     }
 
@@ -210,8 +217,8 @@ impl Dialect {
 pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
     // https://platform.openai.com/docs/api-reference/chat/object and …/chat-streaming, …/completions/object,
     // …/embeddings. Groq repeats the usage under `x_groq`; DeepSeek, Moonshot, Together and Venice have names of
-    // their own for cache reads, Perplexity and Copilot for reasoning. xAI leaves reasoning out of the completion,
-    // Mistral leaves audio out of the prompt; their totals say so.
+    // their own for cache reads, DashScope for cache writes, Perplexity and Copilot for reasoning. xAI leaves
+    // reasoning out of the completion, Mistral leaves audio out of the prompt; their totals say so.
     Row {
         dialect: Dialect::OpenAi,
         places: &["usage", "x_groq.usage", "choices[].usage", "result.usage"],
@@ -226,6 +233,8 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("num_cached_tokens", Slot::CacheReadAlias),
             ("cache_read_input_tokens", Slot::CacheReadAlias),
             ("prompt_tokens_details.cache_write_tokens", Slot::CacheWrite),
+            ("prompt_tokens_details.cache_creation_input_tokens", Slot::CacheWrite),
+            ("prompt_tokens_details.cache_creation.ephemeral_5m_input_tokens", Slot::CacheWrite5m),
             ("cache_creation_input_tokens", Slot::CacheWrite),
             ("cache_creation.ephemeral_5m_input_tokens", Slot::CacheWrite5m),
             ("cache_creation.ephemeral_1h_input_tokens", Slot::CacheWrite1h),
@@ -239,7 +248,8 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
         cache: Part::Inside,
         reasoning: Part::ByTotal,
     },
-    // https://platform.openai.com/docs/api-reference/responses/object and …/responses-streaming
+    // https://platform.openai.com/docs/api-reference/responses/object and …/responses-streaming; cache reads under
+    // their second name are Perplexity's: https://docs.perplexity.ai/api-reference/responses-post.
     Row {
         dialect: Dialect::Responses,
         places: &["usage", "response.usage"],
@@ -248,6 +258,7 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("output_tokens", Slot::Output),
             ("total_tokens", Slot::Total),
             ("input_tokens_details.cached_tokens", Slot::CacheRead),
+            ("input_tokens_details.cache_read_input_tokens", Slot::CacheReadAlias),
             ("input_tokens_details.cache_write_tokens", Slot::CacheWrite),
             ("output_tokens_details.reasoning_tokens", Slot::Reasoning),
         ],
@@ -274,6 +285,7 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("iterations[].output_tokens", Slot::EachOutput),
             ("iterations[].cache_read_input_tokens", Slot::EachCacheRead),
             ("iterations[].cache_creation_input_tokens", Slot::EachCacheWrite),
+            ("iterations[].cache_creation.ephemeral_1h_input_tokens", Slot::EachCacheWrite1h),
         ],
         // A model that stands in for one that refused names itself in the block that says so.
         models: &["model", "message.model", "content_block.to.model"],
@@ -289,6 +301,8 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
         counts: &[
             ("promptTokenCount", Slot::Input),
             ("candidatesTokenCount", Slot::Output),
+            // Its name where an answer is live.
+            ("responseTokenCount", Slot::Output),
             ("totalTokenCount", Slot::Total),
             ("cachedContentTokenCount", Slot::CacheRead),
             ("thoughtsTokenCount", Slot::Reasoning),
@@ -345,6 +359,7 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("cacheReadInputTokenCount", Slot::CacheReadAlias),
             ("cacheWriteInputTokens", Slot::CacheWrite),
             ("cacheWriteInputTokenCount", Slot::CacheWrite),
+            ("cacheDetails[].inputTokens", Slot::CacheDetail),
             ("inputTokenCount", Slot::Input),
             ("outputTokenCount", Slot::Output),
         ],
@@ -370,7 +385,8 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
         cache: Part::Inside,
         reasoning: Part::Inside,
     },
-    // https://help.aliyun.com/zh/model-studio/dashscope-api-reference. Running totals in every event.
+    // https://help.aliyun.com/zh/model-studio/dashscope-api-reference and …/context-cache. Running totals in every
+    // event.
     Row {
         dialect: Dialect::DashScope,
         places: &["usage"],
@@ -379,6 +395,8 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("output_tokens", Slot::Output),
             ("total_tokens", Slot::Total),
             ("prompt_tokens_details.cached_tokens", Slot::CacheRead),
+            ("prompt_tokens_details.cache_creation_input_tokens", Slot::CacheWrite),
+            ("prompt_tokens_details.cache_creation.ephemeral_5m_input_tokens", Slot::CacheWrite5m),
             ("output_tokens_details.reasoning_tokens", Slot::Reasoning),
         ],
         models: &[],
@@ -453,7 +471,7 @@ pub(super) enum Signal {
     Done,
     /// Why the answer ended: there in the last document of a stream.
     Finish,
-    /// Why a choice ended; `error` is a failure.
+    /// Why a choice, or all of it, ended; a word that begins with `error` is a failure.
     ChoiceFinish,
     /// An error, unless it is null.
     Error,
@@ -461,6 +479,12 @@ pub(super) enum Signal {
     ErrorType,
     /// The number of an error, 0 for none.
     ErrorNumber,
+    /// A word that names an error, if the document is one; DashScope has nothing else to say so.
+    Code,
+    /// Cache writes of one lifetime begin here.
+    CacheDetail,
+    /// How long the cache writes beside it are kept.
+    Lifetime,
 }
 
 /// Where the signals stand.
@@ -469,24 +493,48 @@ static SIGNALS: &[(&str, Signal)] = &[
     ("object", Signal::Kind),
     ("event_type", Signal::Kind),
     ("done", Signal::Done),
+    // llama.cpp's.
+    ("stop", Signal::Done),
     ("candidates[].finishReason", Signal::Finish),
     ("response.candidates[].finishReason", Signal::Finish),
+    // Of a prompt that is not answered there is one word.
+    ("promptFeedback.blockReason", Signal::Finish),
+    ("response.promptFeedback.blockReason", Signal::Finish),
+    // Anthropic's completions and Bedrock's Llama.
+    ("stop_reason", Signal::Finish),
+    // TGI's.
+    ("generated_text", Signal::Finish),
     // InvokeModel's last word.
     ("amazon-bedrock-invocationMetrics", Signal::Finish),
     ("choices[].finish_reason", Signal::ChoiceFinish),
+    // Cohere's, both versions.
+    ("finish_reason", Signal::ChoiceFinish),
+    ("delta.finish_reason", Signal::ChoiceFinish),
+    ("delta.error", Signal::Error),
     ("error", Signal::Error),
     ("error.type", Signal::ErrorType),
     ("error.code", Signal::ErrorType),
     ("error.status", Signal::ErrorType),
+    ("error_type", Signal::ErrorType),
+    ("code", Signal::Code),
+    // Cloudflare's and watsonx'.
+    ("errors[]", Signal::Error),
+    ("errors[].code", Signal::ErrorType),
     ("choices[].error", Signal::Error),
+    ("x_groq.error", Signal::Error),
     ("response.error", Signal::Error),
     ("response.error.code", Signal::ErrorType),
+    // A run's.
+    ("last_error", Signal::Error),
+    ("last_error.code", Signal::ErrorType),
     // MiniMax', with status 200: https://platform.minimax.io/docs/api-reference/text-post
     ("base_resp.status_code", Signal::ErrorNumber),
+    ("usage.cacheDetails[]", Signal::CacheDetail),
+    ("usage.cacheDetails[].ttl", Signal::Lifetime),
 ];
 
 /// What a document of a known kind is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     /// The only wire format that has it.
     pub(super) dialect: Option<Dialect>,
@@ -498,10 +546,28 @@ pub(super) struct Kind {
     pub(super) is_near_end: bool,
     /// It reports a failure.
     pub(super) is_error: bool,
+    /// Its counts are a part of those that another document of the same response has.
+    pub(super) is_part: bool,
+}
+
+impl Kind {
+    /// Nobody knows what it is.
+    pub(super) const UNKNOWN: Self = Self {
+        dialect: None,
+        is_terminal: false,
+        is_start: false,
+        is_near_end: false,
+        is_error: false,
+        is_part: false,
+    };
 }
 
 const fn kind(dialect: Dialect) -> Kind {
-    Kind { dialect: Some(dialect), is_terminal: false, is_start: false, is_near_end: false, is_error: false }
+    Kind { dialect: Some(dialect), ..Kind::UNKNOWN }
+}
+
+const fn last(dialect: Dialect) -> Kind {
+    Kind { is_terminal: true, ..kind(dialect) }
 }
 
 /// The words at a [`Signal::Kind`] that mean something.
@@ -509,23 +575,27 @@ pub(super) static KINDS: &[(&str, Kind)] = &[
     ("message", kind(Dialect::Anthropic)),
     ("message_start", Kind { is_start: true, ..kind(Dialect::Anthropic) }),
     ("message_delta", Kind { is_near_end: true, ..kind(Dialect::Anthropic) }),
-    ("message_stop", Kind { is_terminal: true, ..kind(Dialect::Anthropic) }),
-    // Anthropic's and Responses' as a type, Mistral's as an object.
-    ("error", Kind { dialect: None, is_error: true, is_terminal: true, ..kind(Dialect::Anthropic) }),
+    ("message_stop", last(Dialect::Anthropic)),
+    // Anthropic's and Responses' as a type, Mistral's and vLLM's as an object, Google's as an event.
+    ("error", Kind { is_error: true, is_terminal: true, ..Kind::UNKNOWN }),
     ("response", kind(Dialect::Responses)),
-    ("response.completed", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
-    ("response.incomplete", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
-    ("response.failed", Kind { is_terminal: true, is_error: true, ..kind(Dialect::Responses) }),
-    ("image_generation.completed", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
-    ("image_edit.completed", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
-    ("transcript.text.done", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
-    ("speech.audio.done", Kind { is_terminal: true, ..kind(Dialect::Responses) }),
-    ("interaction.complete", Kind { is_terminal: true, ..kind(Dialect::Interactions) }),
-    ("interaction.completed", Kind { is_terminal: true, ..kind(Dialect::Interactions) }),
-    ("message-end", Kind { is_terminal: true, ..kind(Dialect::Cohere) }),
-    ("stream-end", Kind { is_terminal: true, ..kind(Dialect::Cohere) }),
+    ("response.completed", last(Dialect::Responses)),
+    ("response.incomplete", last(Dialect::Responses)),
+    ("response.failed", Kind { is_error: true, ..last(Dialect::Responses) }),
+    ("image_generation.completed", last(Dialect::Responses)),
+    ("image_edit.completed", last(Dialect::Responses)),
+    ("transcript.text.done", last(Dialect::Responses)),
+    ("speech.audio.done", last(Dialect::Responses)),
+    ("interaction.complete", last(Dialect::Interactions)),
+    ("interaction.completed", last(Dialect::Interactions)),
+    ("message-end", last(Dialect::Cohere)),
+    ("stream-end", last(Dialect::Cohere)),
     ("chat.completion", kind(Dialect::OpenAi)),
     ("chat.completion.chunk", kind(Dialect::OpenAi)),
+    // Mistral's transcriptions.
+    ("transcription.done", last(Dialect::OpenAi)),
+    // A run streams its steps, too.
+    ("thread.run.step", Kind { is_part: true, ..kind(Dialect::OpenAi) }),
 ];
 
 /// Where a path leads.
@@ -543,14 +613,20 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// The count that stands here and the place that it belongs to, one bit each.
-    pub(super) fn bits(self) -> (u32, u32) {
+    /// The counts that stand here, one bit each.
+    pub(super) fn slots(self) -> u32 {
         match self {
-            // What adds up is not taken back by the next one of its kind.
-            Self::Count { slot, .. } if slot.is_sum() => (0, 0),
-            Self::Count { slot, place, .. } => (slot.bit(), 1 << place),
-            Self::Model | Self::Signal(_) => (0, 0),
+            Self::Count { slot: Slot::CacheDetail, .. } => {
+                Slot::CacheWrite5m.bit() | Slot::CacheWrite1h.bit()
+            }
+            Self::Count { slot, .. } => slot.bit(),
+            Self::Model | Self::Signal(_) => 0,
         }
+    }
+
+    /// What stands here adds up over the elements of an array.
+    pub(super) fn is_sum(self) -> bool {
+        matches!(self, Self::Count { slot, .. } if slot.is_sum())
     }
 
     /// The same path in another dialect.

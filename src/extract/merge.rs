@@ -39,8 +39,13 @@ struct Document {
     /// The dialects that have all of their paths.
     dialects: u16,
     counts: Counts,
+    /// Where each of them stands.
+    origins: [NodeId; Slot::COUNT],
     flaw: Option<Flaw>,
     kind: Kind,
+    /// Cache writes of one lifetime, of which so much has been seen: how many, and the count that they belong to.
+    detail: (Option<u32>, Option<Slot>),
+    has_code: bool,
     is_error: bool,
     is_finished: bool,
 }
@@ -50,17 +55,30 @@ impl Document {
         place: NO_PLACE,
         dialects: u16::MAX,
         counts: Counts { present: 0, values: [0; Slot::COUNT] },
+        origins: [NodeId::NONE; Slot::COUNT],
         flaw: None,
-        kind: Kind {
-            dialect: None,
-            is_terminal: false,
-            is_start: false,
-            is_near_end: false,
-            is_error: false,
-        },
+        kind: Kind::UNKNOWN,
+        detail: (None, None),
+        has_code: false,
         is_error: false,
         is_finished: false,
     };
+
+    fn set(&mut self, slot: Slot, number: u32, origin: NodeId) {
+        self.counts.set(slot, number);
+        self.origins[slot as usize] = origin;
+    }
+
+    fn add(&mut self, slot: Slot, number: u32, origin: NodeId) {
+        let sum = self.counts.value(slot).unwrap_or(0) + u64::from(number);
+        match u32::try_from(sum) {
+            Ok(sum) if self.flaw != Some(Flaw::Overflow) => self.set(slot, sum, origin),
+            _ => {
+                self.counts.present &= !slot.bit();
+                self.flaw = Some(Flaw::Overflow);
+            }
+        }
+    }
 }
 
 /// Why a count is not one.
@@ -69,6 +87,10 @@ enum Flaw {
     Malformed,
     Overflow,
 }
+
+/// Parts of the counts that Bedrock's envelope does not know, while the answer inside of it does.
+const INNER_PARTS: [Slot; 4] =
+    [Slot::Reasoning, Slot::ReasoningAlias, Slot::CacheWrite5m, Slot::CacheWrite1h];
 
 /// The longest model that is kept, in bytes.
 pub(super) const MAX_MODEL: usize = 200;
@@ -92,11 +114,16 @@ pub(super) struct Response {
     is_half: bool,
     /// Whole documents that have passed.
     documents: u32,
+    /// A document counts when its framing says that it came as it was sent, and not at its last byte.
+    is_deferred: bool,
+    has_pending: bool,
     is_near_end: bool,
     is_terminal: bool,
     is_error: bool,
     model: SmallVec<[u8; 40]>,
     error_type: SmallVec<[u8; 16]>,
+    /// The last word at [`Signal::Code`].
+    code: SmallVec<[u8; 16]>,
 }
 
 impl Response {
@@ -111,11 +138,14 @@ impl Response {
             is_start: false,
             is_half: false,
             documents: 0,
+            is_deferred: false,
+            has_pending: false,
             is_near_end: false,
             is_terminal: false,
             is_error: false,
             model: SmallVec::new(),
             error_type: SmallVec::new(),
+            code: SmallVec::new(),
         }
     }
 
@@ -160,7 +190,7 @@ impl Response {
     }
 
     pub(super) fn error_type(&self) -> &[u8] {
-        &self.error_type
+        if self.error_type.is_empty() && self.is_error { &self.code } else { &self.error_type }
     }
 
     pub(super) fn dialect(&self) -> Option<Dialect> {
@@ -184,16 +214,30 @@ impl Response {
         self.is_terminal = true;
     }
 
+    /// Documents count from now on when they are committed.
+    pub(super) fn defer(&mut self) {
+        self.is_deferred = true;
+    }
+
+    /// The document that has ended is what was sent.
+    pub(super) fn commit(&mut self) {
+        if std::mem::take(&mut self.has_pending) {
+            self.merge_document();
+        }
+    }
+
     /// What was read last is not what was sent.
     pub(super) fn spoil(&mut self) {
+        self.has_pending = false;
         self.document = Document::EMPTY;
         self.flaw = Some(Flaw::Malformed);
     }
 
     /// The document being read ends here, but is not whole.
     pub(super) fn cut(&mut self) {
-        // Half a set of running totals is worth less than the whole one before it.
-        if self.dialect.is_none() {
+        // Half a set of running totals is worth less than the whole one before it, and what nobody vouches for is worth
+        // nothing.
+        if self.dialect.is_none() && !self.is_deferred {
             self.merge_document();
             self.is_half = self.dialect.is_some();
         }
@@ -205,7 +249,9 @@ impl Response {
         self.is_terminal |= document.kind.is_terminal || document.is_finished;
         self.is_error |= document.is_error || document.kind.is_error;
         self.is_near_end |= document.kind.is_near_end;
-        if document.counts.present == 0 {
+        if document.counts.present == 0 || document.kind.is_part {
+            // The only word that DashScope has for a failure.
+            self.is_error |= document.has_code && self.hint == Some(Dialect::DashScope);
             self.flaw = self.flaw.max(document.flaw);
             return;
         }
@@ -215,7 +261,12 @@ impl Response {
         self.is_start = document.kind.is_start;
         self.is_near_end |= !document.kind.is_start;
         if self.dialect != Some(dialect) || dialect.row().merge == Merge::Replace {
-            self.counts = document.counts;
+            let before = std::mem::replace(&mut self.counts, document.counts);
+            if (self.dialect, dialect) == (Some(Dialect::Anthropic), Dialect::Bedrock) {
+                for slot in INNER_PARTS.into_iter().filter(|slot| before.value(*slot).is_some()) {
+                    self.counts.set(slot, before.values[slot as usize]);
+                }
+            }
         } else {
             for slot in Slot::ALL {
                 match document.counts.value(slot) {
@@ -231,10 +282,13 @@ impl Response {
 
     fn dialect_of(&self, document: &Document) -> Dialect {
         let fits = |dialect: &Dialect| document.dialects & dialect.bit() != 0;
+        // Google's route says of its answers that they are OpenAI's, and counts differently.
+        let is_disguised =
+            |dialect: &Dialect| *dialect == Dialect::OpenAi && self.hint == Some(Dialect::GeminiOpenAi);
         document
             .kind
             .dialect
-            .filter(fits)
+            .filter(|dialect| fits(dialect) && !is_disguised(dialect))
             .or(self.hint.filter(fits))
             .or(self.dialect.filter(fits))
             .or_else(|| Dialect::ALL.into_iter().find(fits))
@@ -276,10 +330,12 @@ impl Response {
             output = None;
         }
 
-        let add = |count: &mut Option<u64>, part: Option<u64>| {
-            if let Some(part) = part {
-                *count = Some(count.unwrap_or(0) + part);
-            }
+        let is_flawed = self.flaw.is_some();
+        let add = |count: &mut Option<u64>, part: Option<u64>| match (*count, part) {
+            // A part alone is no count of the whole, when the rest may be what could not be read.
+            (None, _) if is_flawed => {}
+            (_, None) => {}
+            (before, Some(part)) => *count = Some(before.unwrap_or(0) + part),
         };
         if row.cache == Part::Outside {
             add(&mut input, cache_read);
@@ -324,7 +380,7 @@ impl Response {
             None if is_inconsistent => Some(UsageQuality::Inconsistent),
             None => None,
         };
-        let cache_write_1h = count(Slot::CacheWrite1h);
+        let cache_write_1h = count(Slot::EachCacheWrite1h).or(count(Slot::CacheWrite1h));
         (
             Tokens {
                 input,
@@ -339,14 +395,32 @@ impl Response {
         )
     }
 
-    /// Whatever stood below `node` in this document does not count any more: the key is there again.
+    /// Bytes that are held beside the state itself.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        [
+            (self.model.spilled(), self.model.capacity()),
+            (self.error_type.spilled(), self.error_type.capacity()),
+            (self.code.spilled(), self.code.capacity()),
+        ]
+        .iter()
+        .map(|(is_spilled, capacity)| if *is_spilled { *capacity } else { 0 })
+        .sum()
+    }
+
+    /// Whatever stood at or below `node` in this document does not count any more: the key is there again.
     fn forget(&mut self, node: NodeId) {
-        if self.document.counts.present != 0 {
-            self.document.counts.present &= !self.trie.slots(node, self.document.place);
+        let mut slots = self.document.counts.present & self.trie.slots(node);
+        while slots != 0 {
+            // The same count may stand at another path, too.
+            if self.trie.contains(node, self.document.origins[slots.trailing_zeros() as usize]) {
+                self.document.counts.present &= !(1 << slots.trailing_zeros());
+            }
+            slots &= slots - 1;
         }
     }
 
-    fn count(&mut self, slot: Slot, place: u8, dialects: u16, value: Scalar<'_>) {
+    fn count(&mut self, node: NodeId, slot: Slot, place: u8, dialects: u16, value: Scalar<'_>) {
         let document = &mut self.document;
         if place > document.place || value == Scalar::Null {
             return;
@@ -363,17 +437,31 @@ impl Response {
         };
         match number {
             Ok(number) => {
-                let number = if slot == Slot::InputToken { 1 } else { number };
                 document.dialects &= dialects;
-                let before = if slot.is_sum() { document.counts.value(slot).unwrap_or(0) } else { 0 };
-                document.counts.set(slot, u32::try_from(before + u64::from(number)).unwrap_or(u32::MAX));
+                match slot {
+                    Slot::CacheDetail => {
+                        document.detail.0 = Some(number);
+                        self.count_detail(node);
+                    }
+                    Slot::InputToken => document.add(slot, 1, node),
+                    slot if slot.is_sum() => document.add(slot, number, node),
+                    slot => document.set(slot, number, node),
+                }
             }
             Err(text::NotACount::Malformed) => document.flaw = document.flaw.max(Some(Flaw::Malformed)),
             Err(text::NotACount::Overflow) => document.flaw = Some(Flaw::Overflow),
         }
     }
 
-    fn signal(&mut self, signal: Signal, value: Scalar<'_>) {
+    /// Counts the cache writes of one lifetime, once all is known of them: in whichever order it comes.
+    fn count_detail(&mut self, node: NodeId) {
+        if let (Some(number), Some(slot)) = self.document.detail {
+            self.document.add(slot, number, node);
+            self.document.detail = (None, None);
+        }
+    }
+
+    fn signal(&mut self, node: NodeId, signal: Signal, value: Scalar<'_>) {
         match (signal, value) {
             (Signal::Kind, Scalar::Text(word)) => {
                 if let Some((_, kind)) = KINDS.iter().find(|(known, _)| known.as_bytes() == word) {
@@ -383,7 +471,10 @@ impl Response {
             (Signal::Done, Scalar::Bool(true)) | (Signal::Finish, Scalar::Text(_)) => {
                 self.document.is_finished = true
             }
-            (Signal::ChoiceFinish, Scalar::Text(b"error")) => self.document.is_error = true,
+            (Signal::ChoiceFinish, Scalar::Text(word)) => {
+                self.document.is_error |=
+                    word.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"error"));
+            }
             (Signal::Error, Scalar::Text(text)) => self.document.is_error |= !text.is_empty(),
             (Signal::Error, Scalar::Other | Scalar::Bool(true)) => self.document.is_error = true,
             (Signal::ErrorType, Scalar::Text(word) | Scalar::Number(word)) if self.error_type.is_empty() => {
@@ -391,6 +482,18 @@ impl Response {
             }
             (Signal::ErrorNumber, Scalar::Number(number)) if number != b"0" => {
                 self.note_error(number);
+            }
+            (Signal::Code, Scalar::Text(word)) if !word.is_empty() => {
+                self.document.has_code = true;
+                self.code = text::word(word, MAX_ERROR_TYPE);
+            }
+            (Signal::Lifetime, Scalar::Text(lifetime)) => {
+                self.document.detail.1 = match lifetime {
+                    b"5m" => Some(Slot::CacheWrite5m),
+                    b"1h" => Some(Slot::CacheWrite1h),
+                    _ => None,
+                };
+                self.count_detail(node);
             }
             _ => {}
         }
@@ -403,6 +506,7 @@ impl Visit for Response {
         match self.trie.action(node) {
             Some(Action::Signal(Signal::Error)) => self.document.is_error = true,
             Some(Action::Signal(Signal::Finish)) => self.document.is_finished = true,
+            Some(Action::Signal(Signal::CacheDetail)) => self.document.detail = (None, None),
             _ => {}
         }
     }
@@ -411,9 +515,9 @@ impl Visit for Response {
         self.forget(node);
         match (self.trie.action(node), value) {
             (Some(Action::Count { slot, place, dialects }), value) => {
-                self.count(slot, place, dialects, value)
+                self.count(node, slot, place, dialects, value)
             }
-            (Some(Action::Signal(signal)), value) => self.signal(signal, value),
+            (Some(Action::Signal(signal)), value) => self.signal(node, signal, value),
             (Some(Action::Model), Scalar::Text(name)) => {
                 let name = text::name(name, MAX_MODEL);
                 if !name.is_empty() {
@@ -426,7 +530,12 @@ impl Visit for Response {
 
     fn end(&mut self) {
         self.documents = self.documents.saturating_add(1);
-        self.merge_document();
+        if self.is_deferred {
+            // There is one to a message; should there be more, they count as one.
+            self.has_pending = true;
+        } else {
+            self.merge_document();
+        }
     }
 }
 

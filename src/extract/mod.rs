@@ -118,6 +118,15 @@ impl Extractor {
         }
     }
 
+    /// The response's head says that it reports a failure, and what the provider calls it.
+    pub(crate) fn note_error(&mut self, name: &[u8]) {
+        match &mut self.source {
+            Source::Plain(reader) | Source::Unknown(reader) => reader.documents.response.note_error(name),
+            Source::Encoded(Some(decoder)) => decoder.note_error(name),
+            Source::Encoded(None) => {}
+        }
+    }
+
     /// Says that a piece of the body could not be looked at: what comes now is nothing to rely on.
     pub(crate) fn skip(&mut self) {
         self.finish();
@@ -239,12 +248,15 @@ impl Reader {
     }
 
     /// Which framing a body has that begins with `first`: content types lie.
-    fn framing_of(&self, first: u8) -> Framing {
+    fn framing_of(&mut self, first: u8) -> Framing {
         match (first, self.format) {
             (b'{' | b'[', Format::Lines) => Framing::Lines,
             (b'{' | b'[', _) => Framing::Json,
             // The length of a message: none is so long that its first byte is used.
-            (0, _) => Framing::Messages(EventStream::new()),
+            (0, _) => {
+                self.documents.response.defer();
+                Framing::Messages(EventStream::new())
+            }
             (_, Format::EventStream) | (b'd' | b'e' | b'i' | b'r' | b':', _) => {
                 Framing::Sse(Sse::new(self.documents.response.hint()))
             }
@@ -267,6 +279,17 @@ impl Reader {
             Framing::Undecided | Framing::Lines | Framing::Json | Framing::Foreign => {}
         }
         self.is_cut |= !self.documents.finish() || !is_whole;
+    }
+
+    /// Bytes that are held of the response, the state itself included.
+    #[cfg(test)]
+    fn held(&self) -> usize {
+        let by_framing = match &self.framing {
+            Framing::Sse(sse) => sse.held(),
+            Framing::Messages(messages) => messages.held(),
+            Framing::Undecided | Framing::Lines | Framing::Json | Framing::Foreign => 0,
+        };
+        size_of::<Extractor>() + by_framing + self.documents.scanner.held() + self.documents.response.held()
     }
 
     fn is_terminal(&self) -> bool {

@@ -3,10 +3,13 @@
 //! It takes any split of its input and gives the same visits. It is strict about where it is (a path is a path, a
 //! string is a string), and easy about what it skips: of a value that nobody wants only the end is looked for.
 
-use memchr::{memchr2, memchr3};
+use memchr::{memchr, memchr2, memchr3};
 use smallvec::SmallVec;
 
-use super::trie::{NodeId, Trie};
+use super::{
+    text,
+    trie::{NodeId, Trie},
+};
 
 /// Containers that can be open on the way to a wanted value. The deepest path of the dialects decides.
 const MAX_DEPTH: usize = 8;
@@ -107,6 +110,12 @@ impl Scanner {
         self.in_root_array = false;
         self.escaped = false;
         self.text.clear();
+    }
+
+    /// Bytes that are held beside the state itself.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        if self.text.spilled() { self.text.capacity() } else { 0 }
     }
 
     /// What was fed is not JSON.
@@ -282,10 +291,10 @@ impl Scanner {
         };
         let parent = self.top().map_or(NodeId::NONE, |top| self.stack[top]);
         self.node = if self.text.is_empty() {
-            trie.child(parent, &input[..end])
+            child(trie, parent, &input[..end])
         } else {
             self.keep(&input[..end]);
-            trie.child(parent, &self.text)
+            child(trie, parent, &self.text)
         };
         self.text.clear();
         self.state = State::Colon;
@@ -398,5 +407,14 @@ impl Scanner {
         }
         self.state = State::Skip { open, close, in_text };
         input.len()
+    }
+}
+
+/// The node of a key as spelled. No server escapes a key that is wanted; should one, it is the same key.
+#[inline]
+fn child(trie: &Trie, parent: NodeId, key: &[u8]) -> NodeId {
+    match trie.child(parent, key) {
+        NodeId::NONE if memchr(b'\\', key).is_some() => trie.child(parent, text::unescape(key).as_bytes()),
+        node => node,
     }
 }

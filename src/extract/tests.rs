@@ -1,6 +1,7 @@
 //! What a reader of usage relies on: the right numbers, from any cut of any body, or an honest word.
 
 mod corpus;
+mod formats;
 mod oracle;
 mod streams;
 
@@ -17,6 +18,27 @@ fn read(
         extractor.feed(piece.as_ref());
     }
     extractor.finish();
+    extractor
+}
+
+/// Reads a body that comes in these pieces, and asserts that never more of it is held than may be.
+fn read_within_bounds(
+    format: Format,
+    hint: Option<Dialect>,
+    pieces: impl IntoIterator<Item = impl AsRef<[u8]>>,
+) -> Extractor {
+    const MAX_HELD: usize = 64 << 10;
+    const MAX_LEFT: usize = 2 << 10;
+    let mut extractor = Extractor::new(format, hint);
+    for piece in pieces {
+        extractor.feed(piece.as_ref());
+        let held = extractor.reader().map_or(0, Reader::held);
+        assert!(held <= MAX_HELD, "{held} bytes are held");
+    }
+    extractor.finish();
+    // What is known waits in a queue of thousands.
+    let left = extractor.reader().map_or(0, Reader::held);
+    assert!(left <= MAX_LEFT, "{left} bytes are left");
     extractor
 }
 

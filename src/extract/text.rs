@@ -64,7 +64,8 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }
 
-fn unescape(raw: &[u8]) -> Cow<'_, str> {
+/// What a JSON string says. An escape that is none is left out; a character that is not seen becomes a newline.
+pub(super) fn unescape(raw: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(raw);
     if !text.contains('\\') {
         return text;
@@ -84,9 +85,9 @@ fn unescape(raw: &[u8]) -> Cow<'_, str> {
                 while len == 0 || len == 1 && (0xD800..0xDC00).contains(&units[0]) && rest.starts_with("\\u")
                 {
                     let digits = &rest[if len == 0 { 0 } else { 2 }..];
-                    let Some(unit) = digits.get(..4).and_then(|hex| u16::from_str_radix(hex, 16).ok()) else {
-                        break;
-                    };
+                    let hex =
+                        digits.get(..4).filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
+                    let Some(unit) = hex.and_then(|hex| u16::from_str_radix(hex, 16).ok()) else { break };
                     units[len] = unit;
                     len += 1;
                     rest = &digits[4..];
@@ -146,6 +147,7 @@ mod tests {
             (r"a\u00e9\ud83d\ude00b", "aé😀b"),
             (r"lone\ud83dhalf", "lone\u{FFFD}half"),
             (r"short\u12", "short12"),
+            (r"sign\u+123", "sign+123"),
             ("  \\t two words \\n", "two words"),
             ("a\u{202e}b\u{0}c\\u0007d", "abcd"),
             ("", ""),

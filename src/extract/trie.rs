@@ -27,9 +27,11 @@ struct Node {
     /// What an array's elements are, if this is wanted as an array.
     element: NodeId,
     action: Option<Action>,
-    /// The counts at and below this node, and the places that they belong to, one bit each.
+    /// The counts that a value here takes back when it comes again, one bit each: those at and below this node. What
+    /// adds up over the elements of an array is taken back by the array alone.
     slots: u32,
-    places: u32,
+    /// Behind the last node below this one.
+    end: NodeId,
 }
 
 impl Trie {
@@ -56,30 +58,28 @@ impl Trie {
             });
         }
         let mut trie = Self { nodes: Vec::new() };
-        trie.add("", &root);
+        trie.add("", &root, false);
         trie
     }
 
-    fn add(&mut self, key: &'static str, draft: &Draft) -> NodeId {
+    fn add(&mut self, key: &'static str, draft: &Draft, is_in_element: bool) -> NodeId {
         let id = NodeId(self.nodes.len() as u16);
-        let (slots, places) = draft.action.map_or((0, 0), Action::bits);
         self.nodes.push(Node {
             key: key.as_bytes(),
             children: Vec::new(),
             element: NodeId::NONE,
             action: draft.action,
-            slots,
-            places,
+            slots: draft.slots(is_in_element),
+            end: id,
         });
-        let children = draft.children.iter().map(|(key, child)| self.add(key, child)).collect::<Vec<_>>();
-        let element = draft.element.as_ref().map_or(NodeId::NONE, |element| self.add("", element));
-        let (node, below) = self.nodes[usize::from(id.0)..].split_at_mut(1);
-        for lower in below {
-            node[0].slots |= lower.slots;
-            node[0].places |= lower.places;
-        }
-        node[0].children = children;
-        node[0].element = element;
+        let children =
+            draft.children.iter().map(|(key, child)| self.add(key, child, is_in_element)).collect::<Vec<_>>();
+        let element = draft.element.as_ref().map_or(NodeId::NONE, |element| self.add("", element, true));
+        let end = NodeId(self.nodes.len() as u16);
+        let node = &mut self.nodes[usize::from(id.0)];
+        node.end = end;
+        node.children = children;
+        node.element = element;
         id
     }
 
@@ -115,10 +115,15 @@ impl Trie {
         self.node(id)?.action
     }
 
-    /// The counts at and below `id`, if `place` is among those that they belong to; one bit a slot.
+    /// The counts that a value at `id` takes back, one bit a slot.
     #[inline]
-    pub(super) fn slots(&self, id: NodeId, place: u8) -> u32 {
-        self.node(id).filter(|node| node.places >> place & 1 == 1).map_or(0, |node| node.slots)
+    pub(super) fn slots(&self, id: NodeId) -> u32 {
+        self.node(id).map_or(0, |node| node.slots)
+    }
+
+    /// `lower` is `id`, or below it.
+    pub(super) fn contains(&self, id: NodeId, lower: NodeId) -> bool {
+        self.node(id).is_some_and(|node| (id..node.end).contains(&lower))
     }
 }
 
@@ -131,6 +136,13 @@ struct Draft {
 }
 
 impl Draft {
+    /// The counts at and below this node, without those that add up where one element does not take back another.
+    fn slots(&self, is_in_element: bool) -> u32 {
+        let own = self.action.filter(|action| !(is_in_element && action.is_sum())).map_or(0, Action::slots);
+        let below = self.children.iter().map(|(_, child)| child).chain(self.element.as_deref());
+        below.fold(own, |slots, draft| slots | draft.slots(is_in_element))
+    }
+
     fn child(&mut self, key: &'static str) -> &mut Self {
         let at = match self.children.iter().position(|(name, _)| *name == key) {
             Some(at) => at,

@@ -97,6 +97,12 @@ impl EventStream {
         }
     }
 
+    /// Bytes that are held beside the state itself.
+    #[cfg(test)]
+    pub(in crate::extract) fn held(&self) -> usize {
+        if self.held.spilled() { self.held.capacity() } else { 0 }
+    }
+
     /// Nothing more comes. Returns whether the stream ended between two messages.
     pub(in crate::extract) fn finish(&self) -> bool {
         self.place == Place::Prelude && self.held.is_empty()
@@ -154,6 +160,7 @@ impl EventStream {
             return self.fail(documents);
         }
         documents.end();
+        documents.response.commit();
         if self.is_metadata {
             // Converse's last word.
             documents.response.note_end();

@@ -10,8 +10,9 @@ use memchr::{memchr2, memmem::Finder, memrchr2};
 
 use crate::extract::{Dialect, Documents};
 
-/// Bytes of an unfinished event that are kept until it is whole.
-const MAX_HELD: usize = 64 << 10;
+/// Bytes of an unfinished event that are kept until it is whole. With all else that is held of a response, they stay
+/// below 64 KiB.
+const MAX_HELD: usize = 60 << 10;
 
 /// Events that are read, needles or not, until one names the model.
 const MODEL_EVENTS: u8 = 16;
@@ -31,6 +32,8 @@ pub(in crate::extract) struct Sse {
     lines: Lines,
     /// The needles tell which events are worth reading. Where nobody knows what to expect, all are.
     has_needles: bool,
+    /// A model may give up and another one take over, and the event says so that has it.
+    has_stand_ins: bool,
     /// Events read in the hope of a model.
     looked: u8,
     /// The last event with data was `[DONE]`.
@@ -54,9 +57,14 @@ impl Sse {
             held: Vec::new(),
             lines: Lines::new(),
             has_needles: hint.is_some_and(Dialect::has_needle),
+            has_stand_ins: hint == Some(Dialect::Anthropic),
             looked: 0,
             is_done: false,
         }
+    }
+
+    fn needles(&self) -> Needles {
+        Needles::new(self.has_stand_ins)
     }
 
     /// Every event is worth a look at the moment.
@@ -96,11 +104,19 @@ impl Sse {
             Mode::Passing => self.end_event(documents),
         }
         self.mode = Mode::Between;
+        // What is known goes on to the queue, and waits there without the room for what was not.
+        self.held = Vec::new();
+    }
+
+    /// Bytes that are held beside the state itself.
+    #[cfg(test)]
+    pub(in crate::extract) fn held(&self) -> usize {
+        self.held.capacity()
     }
 
     /// Reads from the end of an event on.
     fn between(&mut self, mut input: &[u8], documents: &mut Documents) {
-        let mut needles = Needles::new();
+        let mut needles = self.needles();
         loop {
             let skipped = input.iter().take_while(|byte| is_newline(**byte)).count();
             needles.advance(skipped);
@@ -165,7 +181,7 @@ impl Sse {
             self.pass(input, documents);
         } else {
             self.held.clear();
-            self.held.extend_from_slice(input);
+            self.keep(input);
         }
     }
 
@@ -180,7 +196,7 @@ impl Sse {
             self.begin_passing(documents);
             return self.pass(input, documents);
         }
-        self.held.extend_from_slice(&input[..end.unwrap_or(input.len())]);
+        self.keep(&input[..end.unwrap_or(input.len())]);
         if end.is_some() {
             self.mode = Mode::Between;
             self.read_held(documents);
@@ -188,10 +204,21 @@ impl Sse {
         end
     }
 
+    /// Holds on to `piece`, for which there has to be room.
+    fn keep(&mut self, piece: &[u8]) {
+        let len = self.held.len() + piece.len();
+        if len > self.held.capacity() {
+            // As a vector grows, but never beyond what may be held.
+            let capacity = len.max(self.held.capacity() * 2).min(MAX_HELD);
+            self.held.reserve_exact(capacity - self.held.len());
+        }
+        self.held.extend_from_slice(piece);
+    }
+
     /// Reads the event that is held, if it may be worth it.
     fn read_held(&mut self, documents: &mut Documents) {
         let held = std::mem::take(&mut self.held);
-        if self.reads_all(documents) || Needles::new().find(&held).is_some() {
+        if self.reads_all(documents) || self.needles().find(&held).is_some() {
             self.looked += u8::from(self.wants_model(documents));
             self.read(&held, documents);
         } else {
@@ -236,32 +263,39 @@ impl Sse {
 
 /// Where the next event lies that may be worth reading.
 struct Needles {
-    /// Where the next error is, counted from the start of what is left; found once and kept, so that a long piece
-    /// with many usage objects is not searched for errors again and again.
+    /// Where the next of the rarer ones are, counted from the start of what is left; found once and kept, so that a
+    /// long piece with many usage objects is not searched for them again and again.
     error: Option<Option<usize>>,
+    stand_in: Option<Option<usize>>,
 }
 
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage"));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error"));
+/// What Anthropic's events say that name the model that took over from one that refused.
+static STAND_IN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"fallback\""));
 
 impl Needles {
-    fn new() -> Self {
-        Self { error: None }
+    fn new(has_stand_ins: bool) -> Self {
+        Self { error: None, stand_in: if has_stand_ins { None } else { Some(None) } }
     }
 
     /// `len` bytes are done with.
     fn advance(&mut self, len: usize) {
-        self.error = match self.error {
-            Some(Some(at)) => at.checked_sub(len).map(Some),
-            unknown_or_none => unknown_or_none,
-        };
+        for found in [&mut self.error, &mut self.stand_in] {
+            *found = match *found {
+                Some(Some(at)) => at.checked_sub(len).map(Some),
+                unknown_or_none => unknown_or_none,
+            };
+        }
     }
 
     fn find(&mut self, input: &[u8]) -> Option<usize> {
         let error = *self.error.get_or_insert_with(|| find_value(&ERROR, input));
-        // Beyond the error there is no need to look: its event is read first.
-        let usage = find_value(&USAGE, &input[..error.unwrap_or(input.len())]);
-        usage.or(error)
+        let stand_in = *self.stand_in.get_or_insert_with(|| STAND_IN.find(input));
+        let rare = error.into_iter().chain(stand_in).min();
+        // Beyond them there is no need to look: their event is read first.
+        let usage = find_value(&USAGE, &input[..rare.unwrap_or(input.len())]);
+        usage.or(rare)
     }
 }
 

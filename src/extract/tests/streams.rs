@@ -354,6 +354,20 @@ mod framing {
         }
     }
 
+    /// F10, F19: what is held stays within its bound, whatever the sizes of events and pieces.
+    #[test]
+    fn an_event_of_any_size_is_held_within_bounds() {
+        for len in [1, 30 << 10, 59 << 10, 60 << 10, 61 << 10, 65 << 10, 200 << 10] {
+            let body = sse(&[&format!(r#"{{"delta":"{}"}}"#, "y".repeat(len)), USAGE_CHUNK, "[DONE]"]);
+            for size in [1, 700, 16 << 10, 59 << 10, 300 << 10] {
+                for hint in [None, Some(Dialect::OpenAi)] {
+                    let stream = read_within_bounds(Format::EventStream, hint, body.as_bytes().chunks(size));
+                    assert_eq!(counts(&stream.facts(true)), (Some(9), Some(12), Some(21)), "{len} by {size}");
+                }
+            }
+        }
+    }
+
     /// F10, F11
     #[test]
     fn counts_inside_an_event_too_large_to_be_held_are_found() {

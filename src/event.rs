@@ -146,6 +146,29 @@ impl EventRef<'_> {
     pub(crate) fn is_aborted(&self) -> bool {
         self.end == Some(Ending::ClientClosed)
     }
+
+    #[cfg(test)]
+    pub(crate) fn to_owned(self) -> UsageEvent {
+        let own = |text: Option<&str>| text.map(|text| Cow::Owned(text.to_owned()));
+        UsageEvent {
+            tokens: self.tokens,
+            status: self.status,
+            request_id: own(self.request_id),
+            key: self.key,
+            id: own(self.id),
+            provider: own(self.provider),
+            operation: own(self.operation),
+            endpoint: own(self.endpoint),
+            request_model: own(self.request_model),
+            stream: self.stream,
+            usage: self.usage,
+            end: self.end,
+            duration: self.duration,
+            time_to_first_byte: self.time_to_first_byte,
+            error_type: own(self.error_type),
+            ..UsageEvent::new(self.timestamp, self.model.to_owned())
+        }
+    }
 }
 
 impl<'a> From<&'a UsageEvent> for EventRef<'a> {
@@ -481,5 +504,77 @@ impl<'de> Deserialize<'de> for UsageEvent {
             error_type: own(line.error_type),
             ..Self::new(line.timestamp, line.model.into_owned())
         })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::{
+        option::{of, weighted},
+        prelude::*,
+        sample::select,
+    };
+
+    use super::*;
+
+    /// Texts as they come: mostly plain, some that JSON has to escape, some beyond ASCII.
+    fn text() -> impl Strategy<Value = Cow<'static, str>> {
+        prop_oneof![
+            6 => "[a-zA-Z0-9 ./:{}_-]{0,40}",
+            1 => "[\"\\\\/\u{0}-\u{1f}a-z\u{7f}]{0,12}",
+            1 => any::<String>(),
+        ]
+        .prop_map(Cow::Owned)
+    }
+
+    fn count() -> impl Strategy<Value = Option<u64>> {
+        of(prop_oneof![4 => 0..1_000_000_u64, 1 => any::<u64>(), 1 => Just(u64::MAX), 1 => Just(0)])
+    }
+
+    /// Mostly as a clock measures it, to the microsecond and finer.
+    fn duration() -> impl Strategy<Value = Option<Duration>> {
+        weighted(
+            0.8,
+            prop_oneof![
+                4 => (0..3_600_000_000_u64).prop_map(Duration::from_micros),
+                2 => (0..2_000_000_u64).prop_map(Duration::from_millis),
+                1 => (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(s, ns)| Duration::new(s, ns)),
+                1 => (0..2_000_000_u64, 0..1_000_000_000_u32).prop_map(|(s, ns)| Duration::new(s, ns)),
+            ],
+        )
+    }
+
+    /// Any event that there can be.
+    pub(crate) fn any_event() -> impl Strategy<Value = UsageEvent> {
+        use {Ending as E, UsageQuality as Q};
+        let millis = prop_oneof![4 => 1_600_000_000_000..1_900_000_000_000_i64, 1 => any::<i64>()];
+        let qualities =
+            [Q::Complete, Q::Partial, Q::Missing, Q::Inconsistent, Q::Overflow, Q::Malformed, Q::Unsupported];
+        let endings = [E::Complete, E::ClientClosed, E::UpstreamError, E::StreamError];
+        (
+            (millis, text(), any::<u16>(), of(any::<[u8; 8]>())),
+            (count(), count(), count(), count(), count(), count(), count()),
+            (of(text()), of(text()), of(text()), of(text()), of(text()), of(text()), of(text())),
+            (
+                of(any::<bool>()),
+                of(select(qualities.to_vec())),
+                of(select(endings.to_vec())),
+                duration(),
+                duration(),
+            ),
+        )
+            .prop_map(|(first, counts, texts, rest)| {
+                let (millis, model, status, key) = first;
+                let mut event = UsageEvent::new(Timestamp::from_unix_millis(millis), model);
+                event.status = status;
+                event.key = key.map(|key| KeyHash::of(&key));
+                let tokens = &mut event.tokens;
+                (tokens.input, tokens.output, tokens.total, tokens.cache_read, ..) = counts;
+                (.., tokens.cache_write, tokens.cache_write_1h, tokens.reasoning) = counts;
+                (event.request_id, event.id, event.provider, event.operation, ..) = texts;
+                (.., event.endpoint, event.request_model, event.error_type) = texts;
+                (event.stream, event.usage, event.end, event.duration, event.time_to_first_byte) = rest;
+                event
+            })
     }
 }

@@ -112,6 +112,7 @@ pub use key::{InvalidKeyHash, KeyHash};
 pub use layer::UsageLayer;
 pub use manage::{MetricsBody, MetricsFuture, MetricsService, PeerAddr};
 pub use service::UsageService;
+pub use store::Progress;
 pub use usage::Usage;
 pub use writer::{Dropped, LastError, Status};
 

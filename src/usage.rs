@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Config, Error, MetricsService, Status, UsageEvent, UsageLayer,
+    Config, Error, MetricsService, Progress, Status, UsageEvent, UsageLayer,
     config::{Compression, UsageStatistics},
     index::Index,
     manage,
@@ -59,18 +59,42 @@ impl Drop for WrittenOnDrop {
 impl Usage {
     /// Opens the usage file, loads its history and starts the writer.
     ///
-    /// Blocks while the history is read.
+    /// Blocks while the history is read, which takes about a second for some millions of events.
     ///
     /// # Errors
     ///
     /// When a setting cannot be used, or the file is held by another writer or cannot be opened, made or read.
     pub fn open(config: Config) -> Result<Self, Error> {
+        Self::open_with_progress(config, |_| {})
+    }
+
+    /// [`open`](Self::open) that tells how far it has come, each time that it has come further: thousands of times a
+    /// second, and not at all if there is no history. `progress` is called by several threads, one at a time.
+    ///
+    /// ```
+    /// # use tower_llm_usage::{Config, Timestamp, Usage, UsageEvent};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("usage.json");
+    /// # let usage = Usage::open(Config::recording_to(&path))?;
+    /// # usage.record(UsageEvent::new(Timestamp::now(), "gpt-4o"));
+    /// # usage.close_blocking()?;
+    /// let mut loaded = None;
+    /// let usage = Usage::open_with_progress(Config::recording_to(&path), |progress| loaded = Some(progress))?;
+    /// let loaded = loaded.expect("there is a history");
+    /// assert_eq!((loaded.bytes, loaded.events), (loaded.total_bytes, 1));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with_progress(config: Config, progress: impl FnMut(Progress) + Send) -> Result<Self, Error> {
         let settings = &config.usage_statistics;
         check(settings)?;
         let management = manage::Settings::new(&config.remote_management)?;
         let path = config.usage_file();
         let mut index = Index::default();
-        let opened = store::open(&path, settings, |event| index.insert(&event))?;
+        let opened = store::open(&path, settings, |event| index.insert(event), progress)?;
         let (recorder, events) = queue::channel(settings.queue_capacity);
         recorder.set_on(config.usage_statistics_enabled);
         let writer = WriterHandle::spawn(events, index, opened, path.clone(), settings)

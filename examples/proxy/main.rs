@@ -6,6 +6,7 @@
 
 mod args;
 mod forward;
+mod loading;
 mod serve;
 mod simulate;
 
@@ -20,6 +21,7 @@ use std::{
 use anyhow::Context;
 use args::{Key, Settings};
 use http::Uri;
+use loading::Loading;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serve::{Routes, Signals};
 use tokio::{net::TcpListener, runtime::Runtime};
@@ -70,7 +72,9 @@ async fn start_and_serve(settings: Settings) -> anyhow::Result<Usage> {
     let forward = forward::service(&upstream)?;
     let prefix = config.remote_management.prefix.trim_end_matches('/').to_owned();
     let usage_file = config.usage_file();
-    let usage = Usage::open(config)?;
+    let mut loading = Loading::start();
+    let usage = Usage::open_with_progress(config, |progress| loading.show(&progress))?;
+    drop(loading);
 
     let status = usage.status();
     let recording = if status.recording { "" } else { ", recording is off" };

@@ -1,6 +1,19 @@
-use std::io::{self, Read};
+//! The usage file, read: whole lines at a time, by several threads, and as if by one.
+//!
+//! Each thread reads a piece of whole lines while it holds the file, makes events of them, and waits until all pieces
+//! before it have been given on. So events come in the file's order, the numbers of lines are right, and no more than
+//! a piece for each thread is in memory. What is done under a lock is what cannot be done side by side: to read, and to
+//! take the events in.
 
-use crate::UsageEvent;
+use std::{
+    io::{self, Read},
+    num::NonZero,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use super::parse::Parser;
+use crate::{UsageEvent, event::EventRef};
 
 /// Bytes of the longest line that is read; the writer makes no longer one.
 pub(crate) const MAX_LINE: usize = 1 << 20;
@@ -8,7 +21,12 @@ pub(crate) const MAX_LINE: usize = 1 << 20;
 /// Bad lines that are reported by their number; more are only counted.
 const REPORTED: usize = 20;
 
-const BUFFER: usize = 128 << 10;
+/// Bytes that are read at once: enough to make taking turns cheap, few enough for what becomes of them to stay in the
+/// cache.
+const PIECE: usize = 128 << 10;
+
+/// More threads would wait for one another, since only one of them can give events on.
+const MAX_THREADS: usize = 8;
 
 /// What a usage file held when it was opened, besides its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,137 +42,342 @@ pub(crate) struct History {
     pub(crate) torn: bool,
 }
 
-/// Gives every event of `file` to `each`, in bounded memory whatever the file holds.
-pub(super) fn load(file: impl Read, mut each: impl FnMut(UsageEvent)) -> io::Result<History> {
-    let mut history = History::default();
-    let mut lines = Lines::new(file, BUFFER, MAX_LINE);
-    let mut number = 0;
-    while let Some(line) = lines.next()? {
-        number += 1;
-        let event = match line {
-            Line::Text(text) if text.trim_ascii().is_empty() => continue,
-            Line::Text(text) => serde_json::from_slice(text).ok(),
-            Line::TooLong => None,
-        };
-        match event {
-            Some(event) => {
-                history.events += 1;
-                each(event);
+/// How many threads it takes to load so many bytes.
+pub(super) fn threads(bytes: u64) -> usize {
+    // To start a thread takes as long as a piece.
+    let useful = usize::try_from(bytes / (4 * PIECE as u64)).unwrap_or(usize::MAX);
+    let available = thread::available_parallelism().map_or(1, NonZero::get);
+    available.min(MAX_THREADS).min(useful).max(1)
+}
+
+/// Gives every event of `file` to `each`, in the file's order, in bounded memory whatever the file holds; after each
+/// piece, the history so far to `progress`.
+///
+/// Both may be called from any of the `threads`, one at a time.
+pub(super) fn load(
+    file: impl Read + Send,
+    threads: usize,
+    each: impl FnMut(EventRef<'_>) + Send,
+    progress: impl FnMut(&History) + Send,
+) -> io::Result<History> {
+    Load::new(Pieces::new(file, PIECE, MAX_LINE), each, progress).run(threads)
+}
+
+/// A file on its way.
+struct Load<R, E, P> {
+    pieces: Mutex<Pieces<R>>,
+    turns: Mutex<Turns<E, P>>,
+    next_turn: Condvar,
+}
+
+/// Whose turn it is to give events on, and to whom.
+struct Turns<E, P> {
+    /// The number of the piece.
+    next: u64,
+    /// There is no next turn, and this is why.
+    end: Option<End>,
+    lines: u64,
+    history: History,
+    each: E,
+    progress: P,
+}
+
+enum End {
+    Failed(io::Error),
+    Panicked,
+}
+
+impl<R, E, P> Load<R, E, P>
+where
+    R: Read + Send,
+    E: FnMut(EventRef<'_>) + Send,
+    P: FnMut(&History) + Send,
+{
+    fn new(pieces: Pieces<R>, each: E, progress: P) -> Self {
+        let turns = Turns { next: 0, end: None, lines: 0, history: History::default(), each, progress };
+        Self { pieces: Mutex::new(pieces), turns: Mutex::new(turns), next_turn: Condvar::new() }
+    }
+
+    fn run(self, threads: usize) -> io::Result<History> {
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                // Without it, it takes longer.
+                let builder = thread::Builder::new().name("llm-usage-load".into());
+                let _ = builder.spawn_scoped(scope, || self.work());
             }
-            None => {
-                history.bad_lines += 1;
-                if history.first_bad_lines.len() < REPORTED {
-                    history.first_bad_lines.push(number);
-                }
-            }
+            self.work();
+        });
+        let turns = self.turns.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match turns.end {
+            Some(End::Failed(error)) => Err(error),
+            _ => Ok(turns.history),
         }
     }
-    history.bytes = lines.bytes;
-    history.torn = lines.torn;
-    Ok(history)
+
+    fn work(&self) {
+        let _alarm = Alarm(self);
+        let mut parser = Parser::default();
+        let mut bytes = Vec::new();
+        loop {
+            let read = unpoisoned(&self.pieces).next(&mut bytes);
+            let Some((number, read)) = read else { return };
+            let parsed = read.map(|piece| Parsed::new(&piece, &bytes, &mut parser));
+            let Some(mut turns) = self.turn(number) else { return };
+            match parsed {
+                Ok(parsed) => turns.take(parsed),
+                Err(error) => turns.end = Some(End::Failed(error)),
+            }
+            turns.next += 1;
+            drop(turns);
+            self.next_turn.notify_all();
+        }
+    }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Line<'a> {
-    /// Without its end.
-    Text(&'a [u8]),
-    TooLong,
+impl<R, E, P> Load<R, E, P> {
+    /// Waits for the turn of the piece with this number. It never comes if one before it has failed.
+    fn turn(&self, number: u64) -> Option<MutexGuard<'_, Turns<E, P>>> {
+        let turns = unpoisoned(&self.turns);
+        let is_early = |turns: &mut Turns<E, P>| turns.next != number && turns.end.is_none();
+        let turns = self.next_turn.wait_while(turns, is_early).unwrap_or_else(PoisonError::into_inner);
+        turns.end.is_none().then_some(turns)
+    }
 }
 
-/// Cuts a file into lines. The last one need not have an end; a byte order mark in front of the first is left out.
-struct Lines<R> {
-    file: R,
-    buffer: Vec<u8>,
-    /// The part of `buffer` that was read and not yet given out.
-    start: usize,
-    end: usize,
-    longest: usize,
-    /// Bytes read, line ends included.
+impl<E: FnMut(EventRef<'_>), P: FnMut(&History)> Turns<E, P> {
+    fn take(&mut self, parsed: Parsed<'_>) {
+        let Self { lines, history, each, progress, .. } = self;
+        for event in &parsed.events {
+            match event {
+                Event::Borrowed(event) => each(*event),
+                Event::Owned(event) => each((&**event).into()),
+            }
+        }
+        history.events += parsed.events.len() as u64;
+        history.bad_lines += parsed.bad_lines;
+        let room = REPORTED - history.first_bad_lines.len();
+        history.first_bad_lines.extend(parsed.first_bad_lines.iter().take(room).map(|line| *lines + line));
+        history.bytes = parsed.bytes;
+        history.torn = parsed.torn;
+        *lines += parsed.lines;
+        progress(history);
+    }
+}
+
+/// A thread that panics lets nobody wait for its turn.
+struct Alarm<'a, R, E, P>(&'a Load<R, E, P>);
+
+impl<R, E, P> Drop for Alarm<'_, R, E, P> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            unpoisoned(&self.0.turns).end = Some(End::Panicked);
+            self.0.next_turn.notify_all();
+        }
+    }
+}
+
+/// Whoever panicked with a lock has seen to it that nothing is done with what it leaves.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the lines of a piece say.
+#[derive(Debug, Default)]
+struct Parsed<'a> {
+    events: Vec<Event<'a>>,
+    lines: u64,
+    bad_lines: u64,
+    /// The numbers of the first of them within the piece, counted from 1.
+    first_bad_lines: Vec<u64>,
+    /// Up to the end of the piece.
     bytes: u64,
-    /// The last byte read was no line end.
     torn: bool,
 }
 
-impl<R: Read> Lines<R> {
-    fn new(file: R, buffer: usize, longest: usize) -> Self {
-        Self { file, buffer: vec![0; buffer], start: 0, end: 0, longest, bytes: 0, torn: false }
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is of the large variant")]
+enum Event<'a> {
+    Borrowed(EventRef<'a>),
+    Owned(Box<UsageEvent>),
+}
+
+impl<'a> Parsed<'a> {
+    fn new(piece: &Piece, bytes: &'a [u8], parser: &mut Parser) -> Self {
+        // Our lines are longer.
+        let events = Vec::with_capacity(bytes.len() / 256);
+        let mut parsed = Self { events, bytes: piece.upto, torn: piece.torn, ..Self::default() };
+        match std::str::from_utf8(bytes) {
+            Ok(text) => parsed.read(text, parser),
+            Err(_) => {
+                for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+                    match std::str::from_utf8(line) {
+                        Ok(text) => parsed.read(text, parser),
+                        Err(_) => parsed.read_line(line),
+                    }
+                }
+            }
+        }
+        if piece.is_too_long {
+            parsed.lines += 1;
+            parsed.complain();
+        }
+        parsed
     }
 
-    fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    fn read(&mut self, mut text: &'a str, parser: &mut Parser) {
+        while !text.is_empty() {
+            let end = match parser.event(text) {
+                Some((event, len)) if len <= MAX_LINE => {
+                    self.lines += 1;
+                    self.events.push(Event::Borrowed(event));
+                    // What stands there is an end of a line, or the end of all.
+                    if text.as_bytes().get(len) == Some(&b'\r') { len + 2 } else { len + 1 }
+                }
+                _ => {
+                    let end = memchr::memchr(b'\n', text.as_bytes()).map_or(text.len(), |at| at + 1);
+                    self.read_line(&text.as_bytes()[..end]);
+                    end
+                }
+            };
+            text = text.get(end..).unwrap_or_default();
+        }
+    }
+
+    /// The line as `serde_json` reads it.
+    fn read_line(&mut self, line: &[u8]) {
+        self.lines += 1;
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        match if line.len() <= MAX_LINE { serde_json::from_slice(line).ok() } else { None } {
+            Some(event) => self.events.push(Event::Owned(event)),
+            None => self.complain(),
+        }
+    }
+
+    /// The line that was read last is bad.
+    fn complain(&mut self) {
+        self.bad_lines += 1;
+        if self.first_bad_lines.len() < REPORTED {
+            self.first_bad_lines.push(self.lines);
+        }
+    }
+}
+
+/// A number of lines as they were read, or one that is too long to be.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    is_too_long: bool,
+    /// Bytes of the file up to its end.
+    upto: u64,
+    /// It is the last, and its last line has no end.
+    torn: bool,
+}
+
+/// Cuts a file into pieces of whole lines. The last line need not have an end; a byte order mark in front of the first
+/// is left out.
+struct Pieces<R> {
+    file: R,
+    size: usize,
+    longest: usize,
+    /// The number of the next piece.
+    number: u64,
+    /// Bytes read so far.
+    bytes: u64,
+    /// Read, and not given out yet.
+    rest: Vec<u8>,
+    /// The file has been read to its end, or as far as it can be read.
+    is_over: bool,
+}
+
+impl<R: Read> Pieces<R> {
+    fn new(file: R, size: usize, longest: usize) -> Self {
+        Self { file, size, longest, number: 0, bytes: 0, rest: Vec::new(), is_over: false }
+    }
+
+    /// Puts the next piece into `bytes`, and gives its number.
+    fn next(&mut self, bytes: &mut Vec<u8>) -> Option<(u64, io::Result<Piece>)> {
+        bytes.clear();
+        bytes.append(&mut self.rest);
+        if self.is_over && bytes.is_empty() {
+            return None;
+        }
         let is_first = self.bytes == 0;
-        let mut searched = 0;
-        let mut too_long = false;
+        let piece = self.fill(bytes).transpose()?;
+        self.is_over |= piece.is_err();
+        if is_first && bytes.starts_with(b"\xEF\xBB\xBF") {
+            bytes.drain(..3);
+        }
+        self.number += 1;
+        Some((self.number - 1, piece))
+    }
+
+    fn fill(&mut self, bytes: &mut Vec<u8>) -> io::Result<Option<Piece>> {
         loop {
-            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.start + searched..self.end]) {
-                let line = self.start..self.start + searched + at;
-                self.start = line.end + 1;
-                return Ok(Some(self.line(line, too_long, is_first)));
+            self.read(bytes)?;
+            if self.is_over {
+                let torn = bytes.last().is_some_and(|last| *last != b'\n');
+                let piece = Piece { is_too_long: false, upto: self.bytes, torn };
+                return Ok((!bytes.is_empty()).then_some(piece));
             }
-            searched = self.end - self.start;
-            if searched > self.longest {
-                too_long = true;
-                self.start = self.end;
-                searched = 0;
+            if let Some(end) = memchr::memrchr(b'\n', bytes) {
+                self.rest.extend_from_slice(&bytes[end + 1..]);
+                bytes.truncate(end + 1);
+                let upto = self.bytes - self.rest.len() as u64;
+                return Ok(Some(Piece { is_too_long: false, upto, torn: false }));
             }
-            if self.fill()? == 0 {
-                let line = self.start..self.end;
-                self.start = self.end;
-                let is_there = too_long || !line.is_empty();
-                return Ok(is_there.then(|| self.line(line, too_long, is_first)));
+            if bytes.len() > self.longest {
+                return self.skip_line(bytes).map(Some);
             }
         }
     }
 
-    fn line(&self, line: std::ops::Range<usize>, too_long: bool, is_first: bool) -> Line<'_> {
-        const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-        if too_long || line.len() > self.longest {
-            return Line::TooLong;
+    /// Reads up to the end of a line without keeping it.
+    fn skip_line(&mut self, bytes: &mut Vec<u8>) -> io::Result<Piece> {
+        loop {
+            bytes.clear();
+            self.read(bytes)?;
+            let end = memchr::memchr(b'\n', bytes);
+            if let Some(end) = end {
+                self.rest.extend_from_slice(&bytes[end + 1..]);
+            }
+            if end.is_some() || self.is_over {
+                bytes.clear();
+                let upto = self.bytes - self.rest.len() as u64;
+                return Ok(Piece { is_too_long: true, upto, torn: end.is_none() });
+            }
         }
-        let text = &self.buffer[line];
-        Line::Text(if is_first { text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text) } else { text })
     }
 
-    /// Reads on behind what is there; 0 is the end of the file.
-    fn fill(&mut self) -> io::Result<usize> {
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        if self.end == self.buffer.len() {
-            // Not beyond the longest line by more than it takes to see that it is longer.
-            self.buffer.resize((self.end * 2).min(self.longest + 1), 0);
-        }
-        let n = loop {
-            match self.file.read(&mut self.buffer[self.end..]) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                result => break result?,
-            }
-        };
-        self.end += n;
+    /// Reads on behind `bytes`.
+    fn read(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        // With room to see the end without growing.
+        bytes.reserve(self.size + 64);
+        let n = self.file.by_ref().take(self.size as u64).read_to_end(bytes)?;
         self.bytes += n as u64;
-        if n > 0 {
-            self.torn = self.buffer[self.end - 1] != b'\n';
-        }
-        Ok(n)
+        self.is_over = n < self.size;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use proptest::{prelude::*, sample::select};
 
     use super::*;
-    use crate::Timestamp;
+    use crate::{Timestamp, event::tests::any_event};
 
-    /// Gives its bytes in pieces of the sizes told, over and over, interrupted between them.
-    struct Pieces<'a> {
+    /// Gives its bytes in reads of the sizes told, over and over, interrupted between them.
+    struct Reads<'a> {
         bytes: &'a [u8],
         sizes: std::iter::Cycle<std::slice::Iter<'a, usize>>,
         interrupted: bool,
     }
 
-    impl Read for Pieces<'_> {
+    impl Read for Reads<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.interrupted = !self.interrupted;
             if self.interrupted {
@@ -170,27 +393,36 @@ mod tests {
 
     /// The whole file at once, the obvious way. `None` is a line that is too long.
     fn naive(file: &[u8], longest: usize) -> Vec<Option<Vec<u8>>> {
-        let file = file.strip_suffix(b"\n").map_or(file, |_| &file[..file.len() - 1]);
-        let whole = if file.is_empty() { Vec::new() } else { file.split(|b| *b == b'\n').collect() };
-        whole.into_iter().map(|line| (line.len() <= longest).then(|| line.to_vec())).collect()
+        let lines =
+            file.split_inclusive(|b| *b == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line));
+        lines.map(|line| (line.len() <= longest).then(|| line.to_vec())).collect()
     }
 
-    fn cut(file: impl Read, buffer: usize, longest: usize) -> (Vec<Option<Vec<u8>>>, u64, bool) {
-        let mut lines = Lines::new(file, buffer, longest);
-        let mut cut = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
-            cut.push(match line {
-                Line::Text(text) => Some(text.to_vec()),
-                Line::TooLong => None,
-            });
+    /// The lines of all pieces, and whether the last one has no end.
+    fn cut(file: impl Read, size: usize, longest: usize) -> (Vec<Option<Vec<u8>>>, bool) {
+        let mut pieces = Pieces::new(file, size, longest);
+        let (mut lines, mut torn, mut upto) = (Vec::new(), false, 0);
+        let mut bytes = Vec::new();
+        while let Some((_, piece)) = pieces.next(&mut bytes) {
+            let piece = piece.unwrap();
+            assert!(bytes.len() <= longest + 2 * size, "{} bytes at once", bytes.len());
+            lines.extend(naive(&bytes, longest));
+            lines.extend(piece.is_too_long.then_some(None));
+            assert!(!torn && upto < piece.upto, "after {upto}: {piece:?}");
+            (torn, upto) = (piece.torn, piece.upto);
         }
-        assert!(lines.buffer.len() <= buffer.max(longest + 1));
-        (cut, lines.bytes, lines.torn)
+        assert_eq!((upto, bytes.len()), (pieces.bytes, 0));
+        (lines, torn)
     }
 
     fn loaded(file: &[u8]) -> (Vec<UsageEvent>, History) {
+        loaded_by(1, PIECE, file)
+    }
+
+    fn loaded_by(threads: usize, size: usize, file: &[u8]) -> (Vec<UsageEvent>, History) {
         let mut events = Vec::new();
-        let history = load(file, |event| events.push(event)).unwrap();
+        let each = |event: EventRef<'_>| events.push(event.to_owned());
+        let history = Load::new(Pieces::new(file, size, MAX_LINE), each, |_| {}).run(threads).unwrap();
         (events, history)
     }
 
@@ -202,22 +434,61 @@ mod tests {
         event
     }
 
+    /// A line of a file that has seen a lot.
+    fn any_line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            8 => any_event().prop_map(|event| serde_json::to_string(&event).unwrap()),
+            4 => Just(ORIGINAL.to_owned()),
+            1 => Just(format!("{ORIGINAL}\r")),
+            1 => select(&["", " ", "\r", "x", "null", "{}", "\u{feff}", "{\"timestamp\":1}"][..]).prop_map(str::to_owned),
+            1 => "[^\n]{0,20}",
+        ]
+    }
+
+    /// What `file` holds, by the book.
+    fn plainly_loaded(file: &str) -> (Vec<UsageEvent>, History) {
+        let mut history = History { bytes: file.len() as u64, ..History::default() };
+        history.torn = !file.is_empty() && !file.ends_with('\n');
+        let text = file.strip_prefix('\u{feff}').unwrap_or(file);
+        let mut events = Vec::new();
+        for (line, number) in text.split_terminator('\n').zip(1..) {
+            match serde_json::from_str(line) {
+                Ok(event) => events.push(event),
+                Err(_) if line.trim_ascii().is_empty() => {}
+                Err(_) => history.first_bad_lines.push(number),
+            }
+        }
+        history.events = events.len() as u64;
+        history.bad_lines = history.first_bad_lines.len() as u64;
+        history.first_bad_lines.truncate(20);
+        (events, history)
+    }
+
     proptest! {
         /// L4
         #[test]
         fn lines_are_cut_alike_whatever_the_reads_and_the_buffer(
             file in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a'), Just(b'\r')], 0..200),
             sizes in proptest::collection::vec(1_usize..9, 1..5),
-            buffer in 1_usize..20,
+            size in 1_usize..20,
             longest in 1_usize..20,
         ) {
-            // An empty first line only: the naive way cannot tell it from an empty file.
-            prop_assume!(file != b"\n");
-            let pieces = Pieces { bytes: &file, sizes: sizes.iter().cycle(), interrupted: false };
-            let (lines, bytes, torn) = cut(pieces, buffer, longest);
+            let reads = Reads { bytes: &file, sizes: sizes.iter().cycle(), interrupted: false };
+            let (lines, torn) = cut(reads, size, longest);
             prop_assert_eq!(lines, naive(&file, longest));
-            prop_assert_eq!(bytes, file.len() as u64);
             prop_assert_eq!(torn, file.last().is_some_and(|last| *last != b'\n'));
+        }
+
+        /// L4: neither order nor numbers tell how many threads there were, or where the pieces ended.
+        #[test]
+        fn threads_load_what_one_loads_of_the_whole(
+            lines in proptest::collection::vec(any_line(), 0..60),
+            end in select(&["", "\n"][..]),
+            size in 1_usize..2_000,
+            threads in 1_usize..5,
+        ) {
+            let file = [lines.join("\n").as_str(), end].concat();
+            prop_assert_eq!(loaded_by(threads, size, file.as_bytes()), plainly_loaded(&file));
         }
     }
 
@@ -286,6 +557,48 @@ mod tests {
                 Err(io::Error::other("broken"))
             }
         }
-        assert!(load(Broken, |_| {}).is_err());
+        let whole = format!("{ORIGINAL}\n").repeat(3);
+        for threads in [1, 3] {
+            let mut events = 0;
+            let file = whole.as_bytes().chain(Broken);
+            let each = |_: EventRef<'_>| events += 1;
+            let error = Load::new(Pieces::new(file, 200, MAX_LINE), each, |_| {}).run(threads).unwrap_err();
+            assert_eq!(error.to_string(), "broken");
+            // Not the third: to see its end takes the read that fails.
+            assert!(events < 3);
+        }
+    }
+
+    #[test]
+    fn progress_is_told_piece_by_piece_up_to_the_end() {
+        let file = format!("{ORIGINAL}\nx\n").repeat(1_000);
+        for threads in [1, 3] {
+            let mut told = Vec::new();
+            let progress = |history: &History| told.push((history.bytes, history.events));
+            let pieces = Pieces::new(file.as_bytes(), 1_000, MAX_LINE);
+            let history = Load::new(pieces, |_: EventRef<'_>| {}, progress).run(threads).unwrap();
+            assert!(told.len() > 100 && told.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{told:?}");
+            assert_eq!(told.last(), Some(&(file.len() as u64, 1_000)));
+            assert_eq!((history.bytes, history.events, history.bad_lines), (file.len() as u64, 1_000, 1_000));
+        }
+    }
+
+    /// A panic of one thread is the panic of the load, and none of the others waits for it for ever.
+    #[test]
+    fn a_panic_ends_the_load() {
+        let file = format!("{ORIGINAL}\n").repeat(100);
+        let events = AtomicUsize::new(0);
+        let each = |_: EventRef<'_>| assert!(events.fetch_add(1, Ordering::Relaxed) < 50, "enough");
+        let load = Load::new(Pieces::new(file.as_bytes(), 500, MAX_LINE), each, |_| {});
+        let load = std::panic::AssertUnwindSafe(|| load.run(4));
+        assert!(std::panic::catch_unwind(load).is_err());
+        assert_eq!(events.into_inner(), 51);
+    }
+
+    #[test]
+    fn a_small_file_is_no_work_for_two() {
+        assert_eq!(threads(0), 1);
+        assert_eq!(threads(PIECE as u64), 1);
+        assert!((1..=MAX_THREADS).contains(&threads(u64::MAX)));
     }
 }

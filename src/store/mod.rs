@@ -11,6 +11,7 @@ pub(crate) mod faulty;
 mod files;
 mod load;
 mod lock;
+mod parse;
 mod seen;
 mod segments;
 #[cfg(test)]
@@ -22,9 +23,12 @@ mod upkeep;
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 pub(crate) use active::{Complaint, Disk, UsageFile};
@@ -34,8 +38,9 @@ pub(crate) use load::{History, MAX_LINE};
 pub(crate) use upkeep::{Inventory, Upkeep};
 
 use crate::{
-    Error, Timestamp, UsageEvent,
+    Error, Timestamp,
     config::{Compression, UsageStatistics},
+    event::EventRef,
 };
 use active::Rotation;
 use files::{Files, System};
@@ -52,6 +57,18 @@ pub(crate) struct Opened<D = UsageFile> {
     pub(crate) upkeep: Option<Upkeep>,
 }
 
+/// How far the loading of the history has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes of the history's files that are read.
+    pub bytes: u64,
+    /// Bytes of all files of the history.
+    pub total_bytes: u64,
+    /// Events that were in what is read.
+    pub events: u64,
+}
+
 /// Opens the usage file at `path`, and makes it and its directory where they are missing; gives every event of its
 /// history, segments included, to `each`: segment by segment from the oldest one, each in its own order.
 ///
@@ -61,7 +78,8 @@ pub(crate) struct Opened<D = UsageFile> {
 pub(crate) fn open(
     path: &Path,
     settings: &UsageStatistics,
-    mut each: impl FnMut(UsageEvent),
+    mut each: impl FnMut(EventRef<'_>) + Send,
+    progress: impl FnMut(Progress) + Send,
 ) -> Result<Opened, Error> {
     let files: Arc<dyn Files> = Arc::new(System);
     let (path, day) = make(&*files, path)?;
@@ -72,17 +90,19 @@ pub(crate) fn open(
     let failed = |action| move |e| Error::file(path, action, e);
     let segments = recover(&*files, &names).map_err(failed("look for segments of"))?;
 
+    let paths = segments.iter().map(|segment| &*segment.path).chain([path]);
+    let total_bytes = paths.filter_map(|path| Some(fs::metadata(path).ok()?.len())).sum();
     let mut history = History::default();
+    let mut meter = Meter { read: Progress { bytes: 0, total_bytes, events: 0 }, progress };
     let mut seen = Seen::default();
     for Segment { path, compression, .. } in &segments {
-        let failed = |e| Error::file(path, "read the segment", e);
-        let file = compress::decoded(File::open(path).map_err(failed)?, *compression).map_err(failed)?;
-        history.add(load::load(file, seen.filter(&mut each)).map_err(failed)?);
+        let loaded = meter.load(path, *compression, seen.filter(&mut each));
+        history.add(loaded.map_err(|e| Error::file(path, "read the segment", e))?);
         history.events -= seen.next_file();
     }
     seen.last_file();
-    let file = File::open(path).map_err(failed("open the usage file"))?;
-    history.add(load::load(&file, seen.filter(&mut each)).map_err(failed("read the usage file"))?);
+    let loaded = meter.load(path, Compression::None, seen.filter(&mut each));
+    history.add(loaded.map_err(failed("read the usage file"))?);
     history.events -= seen.next_file();
 
     let handle = files.append(path).map_err(failed("open the usage file"))?;
@@ -161,6 +181,59 @@ fn recover(files: &dyn Files, names: &Names) -> io::Result<Vec<Segment>> {
 fn is_copy(files: &dyn Files, copy: &Segment, plain: &Segment) -> io::Result<bool> {
     let copy = compress::decoded(files.read(&copy.path)?, copy.compression)?;
     compress::is_same(copy, files.read(&plain.path)?)
+}
+
+/// Loads one file after the other, and says how far it is with all of them.
+struct Meter<P> {
+    /// The files before.
+    read: Progress,
+    progress: P,
+}
+
+impl<P: FnMut(Progress) + Send> Meter<P> {
+    fn load(
+        &mut self,
+        path: &Path,
+        compression: Compression,
+        each: impl FnMut(EventRef<'_>) + Send,
+    ) -> io::Result<History> {
+        let Self { read, progress } = self;
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let threads = load::threads(length);
+        let mut tell = |bytes, events| {
+            progress(Progress { bytes: read.bytes + bytes, events: read.events + events, ..*read });
+        };
+        let history = match compression {
+            Compression::None => {
+                load::load(file, threads, each, |history| tell(history.bytes, history.events))?
+            }
+            _ => {
+                let bytes = AtomicU64::new(0);
+                let file = compress::decoded(Counted { file, bytes: &bytes }, compression)?;
+                load::load(file, threads, each, |history| {
+                    tell(bytes.load(Ordering::Relaxed), history.events)
+                })?
+            }
+        };
+        read.bytes += length;
+        read.events += history.events;
+        Ok(history)
+    }
+}
+
+/// A file that counts what is read of it.
+struct Counted<'a> {
+    file: File,
+    bytes: &'a AtomicU64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        self.bytes.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
 }
 
 impl History {

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::segments::UtcDay;
-use crate::UsageEvent;
+use crate::event::EventRef;
 
 /// Tells events that an older file of the history has already.
 ///
@@ -26,7 +26,7 @@ pub(super) struct Seen {
 
 impl Seen {
     /// Passes on the events that no earlier file has.
-    pub(super) fn filter(&mut self, mut each: impl FnMut(UsageEvent)) -> impl FnMut(UsageEvent) {
+    pub(super) fn filter(&mut self, mut each: impl FnMut(EventRef<'_>)) -> impl FnMut(EventRef<'_>) {
         move |event| {
             if self.is_new(&event) {
                 each(event);
@@ -34,8 +34,8 @@ impl Seen {
         }
     }
 
-    fn is_new(&mut self, event: &UsageEvent) -> bool {
-        let Some(id) = &event.id else { return true };
+    fn is_new(&mut self, event: &EventRef<'_>) -> bool {
+        let Some(id) = event.id else { return true };
         if self.is_last && self.days.is_empty() {
             return true;
         }
@@ -68,7 +68,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Timestamp;
+    use crate::{Timestamp, UsageEvent};
 
     fn event(id: Option<&'static str>) -> UsageEvent {
         let mut event = UsageEvent::new(Timestamp::from_unix_millis(1_770_000_000_000), "m");
@@ -82,7 +82,7 @@ mod tests {
         let count = |seen: &mut Seen, ids: &[Option<&'static str>]| {
             let mut n = 0;
             let mut each = seen.filter(|_| n += 1);
-            ids.iter().for_each(|id| each(event(*id)));
+            ids.iter().for_each(|id| each((&event(*id)).into()));
             drop(each);
             n
         };

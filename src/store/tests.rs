@@ -10,6 +10,7 @@ use super::{
     simulated::{Left, Plan, Simulated},
     *,
 };
+use crate::UsageEvent;
 
 const EVENTS: i64 = 10;
 const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -111,9 +112,11 @@ impl Found {
     fn open(&self) -> (Opened, HashMap<String, u64>) {
         let mut events = HashMap::new();
         let path = self.place.path().join("usage.json");
-        let opened = open(&path, &settings(self.compress), |event| {
-            *events.entry(event.model.into_owned()).or_default() += 1;
-        });
+        let mut told = Vec::new();
+        let each = |event: EventRef<'_>| *events.entry(event.model.to_owned()).or_default() += 1;
+        let opened = open(&path, &settings(self.compress), each, |progress| told.push(progress));
+        assert!(told.is_sorted_by(|a, b| a.bytes <= b.bytes && a.events <= b.events), "{told:?}");
+        assert!(told.last().is_none_or(|last| last.bytes == last.total_bytes), "{told:?}");
         (opened.unwrap(), events)
     }
 
@@ -220,7 +223,7 @@ fn a_plain_segment_is_trusted_more_than_a_compressed_one_that_differs() {
         let whole = compress::decoded(&*left[&names.segment(id, compress)], compress)
             .and_then(|mut file| {
                 let mut text = Vec::new();
-                io::Read::read_to_end(&mut file, &mut text).map(|_| text)
+                file.read_to_end(&mut text).map(|_| text)
             })
             .unwrap();
         left.insert(names.segment(id, Compression::None), whole);

@@ -1,0 +1,63 @@
+//! What several benches need.
+#![allow(dead_code, unreachable_pub, reason = "not every bench needs all of it, and none is needed beyond")]
+
+pub mod bodies;
+pub mod table;
+
+use std::time::Duration;
+
+use anyhow::bail;
+use lexopt::{Arg, Parser, ValueExt as _};
+
+/// How a bench was called.
+pub struct Options {
+    /// Measures in earnest. Without it, all that is there to measure runs once, as `cargo test --benches` wants it.
+    pub is_full: bool,
+    /// Prints data in place of a table.
+    pub is_json: bool,
+    /// Only what has this in its name.
+    pub filter: String,
+    /// Where to draw what was measured.
+    pub svg: Option<String>,
+    /// Runs one workload this often and measures nothing: for a profiler.
+    pub requests: Option<usize>,
+}
+
+impl Options {
+    /// `cargo bench` says `--bench`, `cargo test` does not; the rest is what the caller says.
+    pub fn of_command_line() -> anyhow::Result<Self> {
+        let mut options =
+            Self { is_full: false, is_json: false, filter: String::new(), svg: None, requests: None };
+        let mut arguments = Parser::from_env();
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Arg::Long("bench") => options.is_full = true,
+                Arg::Long("quick") => options.is_full = false,
+                Arg::Long("json") => options.is_json = true,
+                Arg::Long("svg") => options.svg = Some(arguments.value()?.string()?),
+                Arg::Long("requests") => options.requests = Some(arguments.value()?.parse()?),
+                Arg::Value(filter) => options.filter = filter.string()?,
+                other => bail!(
+                    "{}. These are known: a part of a workload's name, --quick, --json, --svg FILE, --requests N",
+                    other.unexpected()
+                ),
+            }
+        }
+        Ok(options)
+    }
+
+    pub fn wants(&self, name: &str) -> bool {
+        name.contains(&self.filter)
+    }
+}
+
+/// The middle one, which a busy neighbour moves least. Zero of nothing.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+pub fn nanoseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e9
+}

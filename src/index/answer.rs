@@ -9,7 +9,7 @@ use super::{
     Table,
     plan::{Conditions, Values},
     query::HourOfWeek,
-    sum::{Groups, REST, Sum, decode},
+    sum::{Groups, REST, Sum, UNDECIDED, decode},
     walk,
     zone::Calendar,
 };
@@ -20,10 +20,11 @@ impl Snapshot {
     pub(crate) fn query(&self, query: &Query) -> Answer {
         let mut asked = Asked::new(self, query);
         let mut answer = Answer::default();
-        asked.series(&[], Groups::default(), |_, _, start, stats| {
+        asked.pieces(query.interval, false, &[], Groups::default(), |_, _, start, stats| {
             answer.totals.add(&stats);
             add_to(&mut answer.series, start, stats);
         });
+        (answer.aggregated, answer.undecided) = asked.retired();
         if query.interval == Interval::None {
             answer.series.clear();
         } else if query.fill {
@@ -76,22 +77,43 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Tells `done` of each piece of the query's interval what the groups came to.
-    fn series(
-        &mut self,
-        values: &[Values],
-        groups: Groups,
-        mut done: impl FnMut(u64, HourOfWeek, i64, Stats),
-    ) {
-        self.pieces(self.query.interval, false, values, groups, |code, hour, start, stats| {
-            done(code, hour, start, stats);
-        });
-    }
-
     /// Tells `done` what the groups came to, in pieces of `interval` at most; if `by_hour`, or where the filters need
     /// it, in such that are of one hour of a weekday.
     fn pieces(
         &mut self,
+        interval: Interval,
+        by_hour: bool,
+        values: &[Values],
+        groups: Groups,
+        done: impl FnMut(u64, HourOfWeek, i64, Stats),
+    ) {
+        self.walk(None, interval, by_hour, values, groups, done);
+    }
+
+    /// How many requests are known only as aggregates, and how many of those cannot be told to be asked for.
+    fn retired(&mut self) -> (u64, u64) {
+        let (mut aggregated, mut undecided) = (0_u64, 0_u64);
+        if self.snapshot.retired.requests > 0 {
+            let conditions = self.conditions.of_retired(&self.snapshot.names);
+            self.walk(
+                Some(&conditions),
+                Interval::None,
+                false,
+                &[],
+                Groups::default(),
+                |code, _, _, stats| {
+                    let count = if code == UNDECIDED { &mut undecided } else { &mut aggregated };
+                    *count = count.saturating_add(stats.sums.requests);
+                },
+            );
+        }
+        (aggregated, undecided)
+    }
+
+    /// `retired`, if only what is known as aggregates is to be met.
+    fn walk(
+        &mut self,
+        retired: Option<&Conditions>,
         interval: Interval,
         by_hour: bool,
         values: &[Values],
@@ -109,17 +131,21 @@ impl<'a> Asked<'a> {
         let mut clock = Calendar::new(&query.zone);
         let mut hour = (0, 0);
         let (from, end) = (query.from.unix_millis(), query.to.unix_millis() + 1);
-        let mut sum =
-            Sum::new(snapshot, conditions, values, query.durations, groups, |start: i64, code, stats| {
-                if by_hour {
-                    hour = clock.hour_of_week(start);
-                    if !hours.iter().all(|filter| filter.holds_at(hour)) {
-                        return;
-                    }
+        let durations = query.durations && retired.is_none();
+        let conditions = retired.unwrap_or(conditions);
+        let mut sum = Sum::new(snapshot, conditions, values, durations, groups, |start: i64, code, stats| {
+            if by_hour {
+                hour = clock.hour_of_week(start);
+                if !hours.iter().all(|filter| filter.holds_at(hour)) {
+                    return;
                 }
-                let start = if finest == interval { start } else { clock.piece(interval, start).start };
-                done(code, hour, start, stats);
-            });
+            }
+            let start = if finest == interval { start } else { clock.piece(interval, start).start };
+            done(code, hour, start, stats);
+        });
+        if retired.is_some() {
+            sum = sum.only_retired();
+        }
         walk::walk(snapshot, (from, end), finest, calendar, &mut sum);
         sum.finish();
     }

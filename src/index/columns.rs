@@ -129,6 +129,14 @@ impl Columns {
         &self.model
     }
 
+    pub(super) fn source(&self) -> &[u16] {
+        &self.source
+    }
+
+    pub(super) fn kind(&self) -> &[u16] {
+        &self.kind
+    }
+
     /// The number that a row has on `axis`.
     #[inline]
     pub(super) fn number(&self, axis: Axis, row: usize) -> usize {
@@ -144,6 +152,10 @@ impl Columns {
     #[inline]
     pub(super) fn value(&self, value: Value, row: usize) -> Option<u64> {
         self.values[value as usize].get(row)
+    }
+
+    pub(super) fn values(&self, value: Value) -> &Column {
+        &self.values[value as usize]
     }
 
     /// Takes in `rows`, which are sorted by time and of the hour that begins at `start`.
@@ -214,7 +226,7 @@ impl Columns {
 /// A number or none for each row, as wide as the largest needs: most runs have counts that fit two bytes, and every
 /// count that an event can hold fits somewhere.
 #[derive(Clone, Debug, Default)]
-enum Column {
+pub(super) enum Column {
     /// No row has a value, however many rows there are.
     #[default]
     Absent,
@@ -228,7 +240,7 @@ enum Column {
 impl Column {
     /// Puts `value` in front of row `to` of `len` rows.
     #[inline]
-    fn insert(&mut self, to: usize, len: usize, value: Option<u64>) {
+    pub(super) fn insert(&mut self, to: usize, len: usize, value: Option<u64>) {
         self.make_room(len, value);
         match self {
             Self::Absent => {}
@@ -283,7 +295,7 @@ impl Column {
     }
 
     #[inline]
-    fn get(&self, row: usize) -> Option<u64> {
+    pub(super) fn get(&self, row: usize) -> Option<u64> {
         match self {
             Self::Absent => None,
             Self::Short(column) => Some(column[row]).filter(|&value| value != u16::MAX).map(u64::from),
@@ -292,7 +304,34 @@ impl Column {
         }
     }
 
-    fn heap_bytes(&self) -> usize {
+    /// Shows `each` the values of `rows` that there are, with the number among them.
+    #[inline]
+    pub(super) fn each(&self, rows: &[u32], mut each: impl FnMut(usize, u64)) {
+        let rows = rows.iter().map(|row| *row as usize).enumerate();
+        // Apart, so that each of the loops knows its type.
+        match self {
+            Self::Absent => {}
+            Self::Short(column) => rows.for_each(|(i, row)| {
+                let value = column[row];
+                if value != u16::MAX {
+                    each(i, value.into());
+                }
+            }),
+            Self::Long(column) => rows.for_each(|(i, row)| {
+                let value = column[row];
+                if value != u32::MAX {
+                    each(i, value.into());
+                }
+            }),
+            Self::Any(column) => rows.for_each(|(i, row)| {
+                if let Some(value) = column[row] {
+                    each(i, value);
+                }
+            }),
+        }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
         match self {
             Self::Absent => 0,
             Self::Short(column) => column.capacity() * size_of::<u16>(),

@@ -6,7 +6,7 @@ use super::{
     Filter, Query, Snapshot,
     columns::Value,
     names::{FLAG_BITS, KeyName, Names},
-    plan::{AXES, Axis, Conditions},
+    plan::{AXES, Axis, Conditions, Pass},
     tree::{DAY, HOUR, Hour, Run},
     zone::Calendar,
 };
@@ -180,12 +180,12 @@ impl Selection {
     }
 
     fn holds(&mut self, hour: &Hour, run: &Run, row: usize) -> bool {
-        AXES.into_iter()
-            .all(|axis| self.conditions.on(axis).is_none_or(|passes| passes[run.columns.number(axis, row)]))
-            && (self.hours.is_empty() || {
-                let time = self.calendar.hour_of_week(hour.start + i64::from(run.columns.at()[row]));
-                self.hours.iter().all(|filter| filter.holds_at(time))
-            })
+        AXES.into_iter().all(|axis| {
+            self.conditions.on(axis).is_none_or(|passes| passes[run.columns.number(axis, row)] == Pass::Yes)
+        }) && (self.hours.is_empty() || {
+            let time = self.calendar.hour_of_week(hour.start + i64::from(run.columns.at()[row]));
+            self.hours.iter().all(|filter| filter.holds_at(time))
+        })
     }
 }
 

@@ -37,6 +37,7 @@ mod names;
 mod plan;
 mod prefix;
 mod query;
+mod retired;
 mod sum;
 mod sums;
 #[cfg(test)]
@@ -47,6 +48,7 @@ mod zone;
 
 use std::{
     hash::{BuildHasher, RandomState},
+    mem,
     sync::Arc,
 };
 
@@ -57,6 +59,7 @@ pub(crate) use query::{
     Answer, Bucket, Dimension, Durations, Filter, GroupRow, Grouping, Measure, Other, Pattern, Query, Stats,
     Table, Timing,
 };
+pub(crate) use retired::{Aggregate, Spent};
 pub(crate) use sums::Sums;
 pub(crate) use zone::{Interval, UnknownZone, Zone};
 
@@ -64,6 +67,7 @@ use crate::{Timestamp, event::EventRef};
 use columns::Row;
 use names::{Dictionaries, Kind, Names, Source};
 use prefix::Prefix;
+use retired::Cell;
 use tree::Day;
 #[cfg(test)]
 use zone::Calendar;
@@ -72,12 +76,20 @@ use zone::Calendar;
 /// by one.
 const WAITING: usize = 1024;
 
+/// Aggregates that wait, likewise.
+const RETIRED_WAITING: usize = 4096;
+
 /// The writer's side: takes events in any order of time, fastest when it mostly rises.
 #[derive(Debug)]
 pub(crate) struct Index {
+    caps: Caps,
+    /// Kept one by one.
     events: u64,
+    retired: Retirements,
     /// Events that are not in the tree yet.
     waiting: Vec<Row>,
+    /// Aggregates that are not, with the hour that they are of.
+    retired_waiting: Vec<(i64, Cell)>,
     days: Vec<Arc<Day>>,
     prefix: Arc<Prefix>,
     /// So many of the first days are in `prefix` as they are now.
@@ -98,8 +110,11 @@ impl Default for Index {
 impl Index {
     pub(crate) fn new(caps: Caps) -> Self {
         Self {
+            caps,
             events: 0,
+            retired: Retirements::default(),
             waiting: Vec::new(),
+            retired_waiting: Vec::new(),
             days: Vec::new(),
             prefix: Arc::default(),
             summed: 0,
@@ -112,10 +127,8 @@ impl Index {
     /// Takes `event` in. It is seen by the snapshots made from now on.
     pub(crate) fn insert<'a>(&mut self, event: impl Into<EventRef<'a>>) {
         let event = event.into();
-        // First of all: nodes that only this snapshot shared need no copy when they change.
-        self.published = None;
+        self.change();
         self.events += 1;
-        self.revision = self.revision.wrapping_add(1);
 
         let model = self.names.model(event.model);
         let kind = self.names.kind(Kind::of(&event), names::flags(&event));
@@ -127,19 +140,104 @@ impl Index {
         }
     }
 
+    /// Takes in what is left of events that are not kept one by one any more.
+    pub(crate) fn insert_aggregate(&mut self, aggregate: &Aggregate<'_>) {
+        self.change();
+        self.retired.requests = self.retired.requests.saturating_add(aggregate.sums.requests);
+        let at = aggregate.start.unix_millis();
+        let class = if (1..=5).contains(&aggregate.class) { aggregate.class as u8 } else { 0 };
+        let cell = Cell {
+            quarter: (at.rem_euclid(tree::HOUR) / i64::from(tree::QUARTER)) as u8,
+            model: self.names.model(aggregate.model),
+            source: self.names.source(&Source::retired(aggregate.provider)),
+            kind: self.names.kind(Kind::retired(class), 0),
+            key: self.names.key(aggregate.key),
+            sums: aggregate.sums,
+            spent: aggregate.spent,
+        };
+        self.retired_waiting.push((tree::hour_start(at), cell));
+        if self.retired_waiting.len() == RETIRED_WAITING {
+            self.settle_retired();
+        }
+    }
+
+    /// Makes aggregates of the events in the quarters of an hour that end at or before `end`: their sums are all that
+    /// is kept of them.
+    pub(crate) fn retire(&mut self, end: Timestamp) {
+        self.settle();
+        self.change();
+        self.retire_settled(end.unix_millis());
+    }
+
+    fn retire_settled(&mut self, end: i64) -> u64 {
+        let Self { days, names, .. } = self;
+        let mut retired = 0;
+        for day in days.iter_mut().take_while(|day| day.start() < end) {
+            if day.has_before(end) {
+                retired += Arc::make_mut(day).retire(end, names);
+            }
+        }
+        self.events -= retired;
+        self.retired.requests = self.retired.requests.saturating_add(retired);
+        retired
+    }
+
+    fn change(&mut self) {
+        // Nodes that only this snapshot shared need no copy when they change.
+        self.published = None;
+        self.revision = self.revision.wrapping_add(1);
+    }
+
     /// Takes the waiting events into the tree.
     fn settle(&mut self) {
         self.waiting.sort_by_cached_key(|row| row.at);
-        for rows in self.waiting.chunk_by(|a, b| tree::day_number(a.at) == tree::day_number(b.at)) {
-            let number = tree::day_number(rows[0].at);
-            let at = self.days.binary_search_by_key(&number, |day| day.number).unwrap_or_else(|at| {
-                self.days.insert(at, Arc::new(Day::new(number)));
-                at
-            });
-            self.summed = self.summed.min(at);
-            Arc::make_mut(&mut self.days[at]).insert(rows);
+        let waiting = mem::take(&mut self.waiting);
+        for rows in waiting.chunk_by(|a, b| tree::day_number(a.at) == tree::day_number(b.at)) {
+            self.day(tree::day_number(rows[0].at)).insert(rows);
         }
+        self.waiting = waiting;
         self.waiting.clear();
+        self.keep_to_cap();
+    }
+
+    fn settle_retired(&mut self) {
+        self.retired_waiting.sort_by_key(|(hour, _)| *hour);
+        let waiting = mem::take(&mut self.retired_waiting);
+        for cells in waiting.chunk_by(|a, b| a.0 == b.0) {
+            let hour = cells[0].0;
+            self.day(tree::day_number(hour))
+                .insert_retired(hour, cells.iter().map(|(_, cell)| *cell).collect());
+        }
+    }
+
+    /// To be changed.
+    fn day(&mut self, number: i32) -> &mut Day {
+        let at = self.days.binary_search_by_key(&number, |day| day.number).unwrap_or_else(|at| {
+            self.days.insert(at, Arc::new(Day::new(number)));
+            at
+        });
+        self.summed = self.summed.min(at);
+        Arc::make_mut(&mut self.days[at])
+    }
+
+    /// Retires the oldest events if there are more than the settings allow, and some more, so that it is not always
+    /// at it.
+    fn keep_to_cap(&mut self) {
+        if self.events <= self.caps.events {
+            return;
+        }
+        let mut over = self.events - (self.caps.events - self.caps.events / 64);
+        let mut runs =
+            self.days.iter().flat_map(|day| &day.hours).flat_map(|hour| {
+                hour.runs.iter().map(|run| (hour.quarter_end(run), run.columns.len() as u64))
+            });
+        let last = runs.find(|(_, events)| {
+            over = over.saturating_sub(*events);
+            over == 0
+        });
+        if let Some((end, _)) = last {
+            self.retired.by_cap += self.retire_settled(end);
+        }
     }
 
     /// Everything taken in so far, for readers. Costs a pointer a day, and afterwards the copies of what changes while it
@@ -152,6 +250,7 @@ impl Index {
 
     fn publish(&mut self) -> Snapshot {
         self.settle();
+        self.settle_retired();
         let closed = self.days.len().saturating_sub(1);
         if self.summed < closed {
             Arc::make_mut(&mut self.prefix).replace(&self.days[self.summed..closed]);
@@ -159,19 +258,31 @@ impl Index {
         }
         Snapshot {
             events: self.events,
+            retired: self.retired,
             days: self.days.clone(),
             prefix: Arc::clone(&self.prefix),
             names: self.names.names(),
             revision: self.revision,
-            other_bytes: self.waiting.capacity() * size_of::<Row>() + self.names.heap_bytes(),
+            other_bytes: self.waiting.capacity() * size_of::<Row>()
+                + self.retired_waiting.capacity() * size_of::<(i64, Cell)>()
+                + self.names.heap_bytes(),
         }
     }
+}
+
+/// Events that are known only as aggregates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Retirements {
+    pub(crate) requests: u64,
+    /// Of those, events that were retired because there were more than the settings allow.
+    pub(crate) by_cap: u64,
 }
 
 /// The readers' side: immutable, cheap to share, unaffected by what the writer takes in later.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     events: u64,
+    retired: Retirements,
     /// By number, rising. None is empty.
     days: Vec<Arc<Day>>,
     /// Over all days but the last.
@@ -183,9 +294,14 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Events held.
+    /// Events that are kept one by one.
     pub(crate) fn events(&self) -> u64 {
         self.events
+    }
+
+    /// Events that are known only as aggregates.
+    pub(crate) fn retired(&self) -> Retirements {
+        self.retired
     }
 
     /// Models that events are counted under, `__other__` included where it is needed.

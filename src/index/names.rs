@@ -26,6 +26,8 @@ pub(crate) struct Caps {
     pub(crate) models: usize,
     /// At most [`Caps::MOST_KEYS`].
     pub(crate) keys: usize,
+    /// Kept one by one; of older ones there are aggregates.
+    pub(crate) events: u64,
 }
 
 impl Caps {
@@ -37,7 +39,7 @@ impl Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { models: 10_000, keys: 1_000_000 }
+        Self { models: 10_000, keys: 1_000_000, events: 25_000_000 }
     }
 }
 
@@ -140,7 +142,8 @@ impl Dictionaries {
         if let Some(id) = self.sources.find(source) {
             return id as u16;
         }
-        let other = Source { provider: Some(OTHER), operation: Some(OTHER), endpoint: Some(OTHER) };
+        let rest = if source.is_retired { None } else { Some(OTHER) };
+        let other = Source { provider: Some(OTHER), operation: rest, endpoint: rest, ..*source };
         if self.sources.values.len() >= MAX_SOURCES && *source != other {
             return self.source(&other);
         }
@@ -154,6 +157,13 @@ impl Dictionaries {
             self.kinds.find(&kind).unwrap_or_else(|| self.kinds.push(kind))
         });
         (id as u16) << FLAG_BITS | flags
+    }
+
+    /// What is left of a source and a kind when an event is retired.
+    pub(super) fn retired(&mut self, source: u16, kind: u16) -> (u16, u16) {
+        let provider = self.sources.values.get(source.into()).and_then(|source| source.provider.clone());
+        let class = self.kinds.values.get((kind >> FLAG_BITS).into()).map_or(0, |kind| kind.class);
+        (self.source(&Source::retired(provider.as_deref())), self.kind(Kind::retired(class), 0))
     }
 
     pub(super) fn names(&self) -> Names {
@@ -265,6 +275,8 @@ pub(super) struct Source<S> {
     pub(super) provider: Option<S>,
     pub(super) operation: Option<S>,
     pub(super) endpoint: Option<S>,
+    /// Of events that are only known as aggregates: operation and endpoint were not kept.
+    pub(super) is_retired: bool,
 }
 
 impl<'a> Source<&'a str> {
@@ -274,7 +286,13 @@ impl<'a> Source<&'a str> {
             provider: short(event.provider),
             operation: short(event.operation),
             endpoint: short(event.endpoint),
+            is_retired: false,
         }
+    }
+
+    pub(super) fn retired(provider: Option<&'a str>) -> Self {
+        let provider = provider.map(|text| if text.len() > MAX_NAME { OTHER } else { text });
+        Self { provider, operation: None, endpoint: None, is_retired: true }
     }
 
     fn owned(self) -> Source<Arc<str>> {
@@ -282,6 +300,7 @@ impl<'a> Source<&'a str> {
             provider: self.provider.map(Arc::from),
             operation: self.operation.map(Arc::from),
             endpoint: self.endpoint.map(Arc::from),
+            is_retired: self.is_retired,
         }
     }
 }
@@ -294,8 +313,9 @@ impl Source<Arc<str>> {
 
 impl Equivalent<Source<Arc<str>>> for Source<&str> {
     fn equivalent(&self, other: &Source<Arc<str>>) -> bool {
-        let Source { provider, operation, endpoint } = other;
-        self.provider == provider.as_deref()
+        let Source { provider, operation, endpoint, is_retired } = other;
+        self.is_retired == *is_retired
+            && self.provider == provider.as_deref()
             && self.operation == operation.as_deref()
             && self.endpoint == endpoint.as_deref()
     }
@@ -311,6 +331,8 @@ pub(super) struct Kind {
     pub(super) stream: Option<bool>,
     pub(super) usage: Option<UsageQuality>,
     pub(super) end: Option<Ending>,
+    /// Of events that are only known as aggregates: all but the class was not kept.
+    pub(super) is_retired: bool,
 }
 
 // The lowest bits of a kind's number: what sums want to know of a row.
@@ -320,7 +342,7 @@ pub(super) const UNKNOWN: u16 = 1 << 2;
 pub(super) const FLAG_BITS: u32 = 3;
 
 // Classes, streams, qualities and endings, each with one more for "not known".
-const _: () = assert!(MAX_KINDS + 6 * 3 * 9 * 6 < 1 << (u16::BITS - FLAG_BITS));
+const _: () = assert!(MAX_KINDS + 6 * 3 * 9 * 6 + 6 < 1 << (u16::BITS - FLAG_BITS));
 
 impl Kind {
     pub(super) fn of(event: &EventRef<'_>) -> Self {
@@ -330,7 +352,12 @@ impl Kind {
             stream: event.stream,
             usage: event.usage,
             end: event.end,
+            is_retired: false,
         }
+    }
+
+    pub(super) fn retired(class: u8) -> Self {
+        Self { class, status: None, stream: None, usage: None, end: None, is_retired: true }
     }
 }
 

@@ -46,9 +46,29 @@ impl Axis {
     }
 }
 
+/// Whether an event is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    No,
+    Yes,
+    /// That was not kept when it was retired.
+    Unknown,
+}
+
+impl Pass {
+    #[inline]
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Yes, Self::Yes) => Self::Yes,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// Which rows count, by their number on each axis that is asked about.
-#[derive(Debug, Default)]
-pub(super) struct Conditions([Option<Vec<bool>>; AXES.len()]);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Conditions([Option<Vec<Pass>>; AXES.len()]);
 
 impl Conditions {
     /// Of those `filters` that do not ask about the time.
@@ -56,29 +76,70 @@ impl Conditions {
         let mut conditions = Self::default();
         for filter in filters {
             let Some(axis) = filter.dimension.axis() else { continue };
-            let numbers = axis.numbers(names);
-            let passes = conditions.0[axis as usize].get_or_insert_with(|| vec![true; numbers]);
+            let pass = |holds| if holds { Pass::Yes } else { Pass::No };
             if filter.dimension == Dimension::Key {
                 let keys = KeyFilter::new(filter);
-                passes.iter_mut().zip(0..).for_each(|(pass, number)| *pass &= keys.holds(names, number));
+                conditions.also(axis, names, |number| pass(keys.holds(names, number)));
             } else {
                 // Many kinds and sources share a value, but there are few of them.
-                for (pass, number) in passes.iter_mut().zip(0..) {
-                    *pass &= filter.holds(value(filter.dimension, number, names).as_deref());
-                }
+                conditions.also(axis, names, |number| {
+                    if is_kept(filter.dimension, number, names) {
+                        pass(filter.holds(value(filter.dimension, number, names).as_deref()))
+                    } else {
+                        Pass::Unknown
+                    }
+                });
             }
         }
         conditions
     }
 
+    /// The same, of what is only known as aggregates.
+    pub(super) fn of_retired(&self, names: &Names) -> Self {
+        let mut conditions = self.clone();
+        conditions.also(Axis::Kind, names, |number| {
+            let kind = names.kinds.get(number as usize >> FLAG_BITS);
+            if kind.is_some_and(|kind| kind.is_retired) { Pass::Yes } else { Pass::No }
+        });
+        conditions
+    }
+
+    fn also(&mut self, axis: Axis, names: &Names, pass: impl Fn(u32) -> Pass) {
+        let passes = self.0[axis as usize].get_or_insert_with(|| vec![Pass::Yes; axis.numbers(names)]);
+        passes.iter_mut().zip(0..).for_each(|(known, number)| *known = known.and(pass(number)));
+    }
+
     /// By number; none if all of them pass.
-    pub(super) fn on(&self, axis: Axis) -> Option<&[bool]> {
+    pub(super) fn on(&self, axis: Axis) -> Option<&[Pass]> {
         self.0[axis as usize].as_deref()
+    }
+
+    /// The numbers that do not fail, if they are not many.
+    pub(super) fn few(&self, axis: Axis) -> Option<Vec<u32>> {
+        let passes = self.on(axis)?.iter().zip(0..).filter(|(pass, _)| **pass != Pass::No);
+        let few = passes.map(|(_, number)| number).take(MANY).collect::<Vec<_>>();
+        (few.len() < MANY).then_some(few)
     }
 
     /// The axes that are asked about.
     pub(super) fn axes(&self) -> impl Iterator<Item = Axis> {
         AXES.into_iter().filter(|axis| self.on(*axis).is_some())
+    }
+}
+
+/// Numbers that are looked through rather than looked up.
+const MANY: usize = 9;
+
+/// A retired event still has the value.
+fn is_kept(dimension: Dimension, number: u32, names: &Names) -> bool {
+    match dimension {
+        Dimension::Operation | Dimension::Endpoint => {
+            names.sources.get(number as usize).is_none_or(|source| !source.is_retired)
+        }
+        Dimension::Status | Dimension::Stream | Dimension::Usage => {
+            names.kinds.get(number as usize >> FLAG_BITS).is_none_or(|kind| !kind.is_retired)
+        }
+        _ => true,
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{sums::Sums, tree::Day};
+use super::{
+    plan::Axis,
+    sums::{ByNumber, Sums},
+    tree::Day,
+};
 
 /// Prefix sums of each model, by its id.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +31,9 @@ impl Prefix {
             }
         }
         for day in days {
-            for (model, sums) in day.cells.by_model() {
-                let model = usize::from(model);
+            let models = day.cells.by(Axis::Model).into_iter().flat_map(ByNumber::iter);
+            for (model, sums) in models {
+                let model = model as usize;
                 if model >= self.0.len() {
                     self.0.resize_with(model + 1, Arc::default);
                 }

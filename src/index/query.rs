@@ -176,6 +176,11 @@ pub(crate) struct Answer {
     pub(crate) series: Vec<Bucket>,
     /// For each grouping of the query.
     pub(crate) groups: Vec<Table>,
+    /// Of the requests in `totals`, those that are known only as aggregates. They count at the first moment of their
+    /// quarter of an hour, and have only a model, a key, a provider and a class of status.
+    pub(crate) aggregated: u64,
+    /// Requests that were left out because a filter asks for what aggregates do not tell.
+    pub(crate) undecided: u64,
 }
 
 /// What a piece of the range came to.
@@ -226,7 +231,7 @@ pub(crate) struct Durations {
     pub(crate) duration: Timing,
     /// From a request's arrival to the first byte of the response's body.
     pub(crate) first_byte: Timing,
-    /// Of the events that have both: tokens of output, and milliseconds that they took.
+    /// Of the events that are kept one by one and have both: tokens of output, and milliseconds that they took.
     pub(crate) output: u64,
     pub(crate) output_millis: u64,
 }
@@ -244,6 +249,7 @@ pub(crate) struct Timing {
     pub(crate) count: u64,
     /// Saturating, as all sums.
     pub(crate) sum: u64,
+    /// Of events that are kept one by one.
     pub(crate) histogram: Histogram,
 }
 

@@ -1,6 +1,8 @@
-//! Sums over events, of all and by model.
+//! Sums over events, of all and by what they have in common.
 
 use std::ops::AddAssign;
+
+use super::plan::Axis;
 
 /// Sums over events. A count that an event does not have adds nothing; a sum too large for its type is the largest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,47 @@ impl<T> Sums<T> {
     }
 }
 
+/// Fields of [`Sums`].
+pub(super) const FIELDS: usize = 11;
+
+impl Sums {
+    pub(super) fn to_array(self) -> [u64; FIELDS] {
+        let Self { requests, errors, aborted, unknown, input, output, total, .. } = self;
+        let Self { cache_read, cache_write, cache_write_1h, reasoning, .. } = self;
+        [
+            requests,
+            errors,
+            aborted,
+            unknown,
+            input,
+            output,
+            total,
+            cache_read,
+            cache_write,
+            cache_write_1h,
+            reasoning,
+        ]
+    }
+
+    pub(super) fn from_array(fields: [u64; FIELDS]) -> Self {
+        let [requests, errors, aborted, unknown, input, output, total, rest @ ..] = fields;
+        let [cache_read, cache_write, cache_write_1h, reasoning] = rest;
+        Self {
+            requests,
+            errors,
+            aborted,
+            unknown,
+            input,
+            output,
+            total,
+            cache_read,
+            cache_write,
+            cache_write_1h,
+            reasoning,
+        }
+    }
+}
+
 impl AddAssign for Sums {
     #[inline]
     fn add_assign(&mut self, other: Self) {
@@ -48,46 +91,78 @@ impl AddAssign for Sums {
     }
 }
 
-/// The sums of some events, and the same by model.
+/// The sums of some events, and the same by each number that they have on an axis.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cells {
     pub(super) all: Sums,
-    /// Rising. Apart from the sums, so that a search touches few lines of cache.
-    models: Vec<u16>,
-    by_model: Vec<Sums>,
+    /// By model, source and kind. Keys are too many to be told apart in every quarter of an hour.
+    by: [ByNumber; 3],
 }
 
 impl Cells {
-    pub(super) fn add(&mut self, model: u16, sums: Sums) {
+    pub(super) fn add(&mut self, numbers: [u16; 3], sums: Sums) {
         self.all += sums;
-        match self.find(model) {
-            Ok(at) => self.by_model[at] += sums,
+        for (by, number) in self.by.iter_mut().zip(numbers) {
+            by.add(number.into(), sums);
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.all += other.all;
+        for (mine, theirs) in self.by.iter_mut().zip(&other.by) {
+            theirs.iter().for_each(|(number, sums)| mine.add(number, *sums));
+        }
+    }
+
+    /// None of keys.
+    pub(super) fn by(&self, axis: Axis) -> Option<&ByNumber> {
+        self.by.get(axis as usize)
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.by.iter().map(ByNumber::heap_bytes).sum()
+    }
+}
+
+/// Sums by a number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ByNumber {
+    /// Rising. Apart from the sums, so that a search touches few lines of cache.
+    numbers: Vec<u32>,
+    sums: Vec<Sums>,
+}
+
+impl ByNumber {
+    pub(super) fn add(&mut self, number: u32, sums: Sums) {
+        match self.find(number) {
+            Ok(at) => self.sums[at] += sums,
             Err(at) => {
-                insert(&mut self.models, at, model);
-                insert(&mut self.by_model, at, sums);
+                insert(&mut self.numbers, at, number);
+                insert(&mut self.sums, at, sums);
             }
         }
     }
 
-    pub(super) fn by_model(&self) -> impl Iterator<Item = (u16, &Sums)> {
-        self.models.iter().copied().zip(&self.by_model)
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Sums)> {
+        self.numbers.iter().copied().zip(&self.sums)
     }
 
-    pub(super) fn of(&self, model: u16) -> Option<&Sums> {
-        self.find(model).ok().map(|at| &self.by_model[at])
+    pub(super) fn of(&self, number: u32) -> Option<&Sums> {
+        self.find(number).ok().map(|at| &self.sums[at])
     }
 
-    /// Where `model` is, or where it belongs.
-    fn find(&self, model: u16) -> Result<usize, usize> {
+    /// Where `number` is, or where it belongs.
+    #[inline]
+    fn find(&self, number: u32) -> Result<usize, usize> {
         // On a busy day each model is there, at the place that its number says.
-        match self.models.get(usize::from(model)) {
-            Some(&there) if there == model => Ok(usize::from(model)),
-            _ => self.models.binary_search(&model),
+        match self.numbers.get(number as usize) {
+            Some(&there) if there == number => Ok(number as usize),
+            _ => self.numbers.binary_search(&number),
         }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.models.capacity() * size_of::<u16>() + self.by_model.capacity() * size_of::<Sums>()
+        self.numbers.capacity() * size_of::<u32>() + self.sums.capacity() * size_of::<Sums>()
     }
 }
 

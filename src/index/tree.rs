@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use super::{
     columns::{Columns, Row},
-    sums::{Cells, insert},
+    names::Dictionaries,
+    plan::Axis,
+    retired::{Cell, Retired},
+    sums::{ByNumber, Cells, insert},
 };
 
 // In milliseconds.
@@ -20,7 +23,8 @@ pub(super) fn day_number(at: i64) -> i32 {
     at.div_euclid(DAY) as i32
 }
 
-fn hour_start(at: i64) -> i64 {
+/// The first millisecond of the hour of `at`.
+pub(super) fn hour_start(at: i64) -> i64 {
     at - at.rem_euclid(HOUR)
 }
 
@@ -29,13 +33,15 @@ fn hour_start(at: i64) -> i64 {
 pub(super) struct Day {
     pub(super) number: i32,
     pub(super) cells: Cells,
+    /// By key.
+    pub(super) keys: ByNumber,
     /// Rising.
     pub(super) hours: Vec<Arc<Hour>>,
 }
 
 impl Day {
     pub(super) fn new(number: i32) -> Self {
-        Self { number, cells: Cells::default(), hours: Vec::new() }
+        Self { number, cells: Cells::default(), keys: ByNumber::default(), hours: Vec::new() }
     }
 
     /// Its first millisecond.
@@ -43,36 +49,76 @@ impl Day {
         i64::from(self.number) * DAY
     }
 
+    pub(super) fn by(&self, axis: Axis) -> &ByNumber {
+        self.cells.by(axis).unwrap_or(&self.keys)
+    }
+
     /// Takes in `rows`, which are sorted by time and of this day.
     pub(super) fn insert(&mut self, rows: &[Row]) {
         for row in rows {
-            self.cells.add(row.model, row.sums());
+            self.keys.add(row.key, row.sums());
         }
         for rows in rows.chunk_by(|a, b| hour_start(a.at) == hour_start(b.at)) {
-            let start = hour_start(rows[0].at);
-            let to = self.hours.partition_point(|hour| hour.start < start);
-            if self.hours.get(to).is_none_or(|hour| hour.start != start) {
-                insert(&mut self.hours, to, Arc::new(Hour::new(start)));
-            }
-            Arc::make_mut(&mut self.hours[to]).insert(rows);
+            let at = self.hour(hour_start(rows[0].at));
+            let cells = Arc::make_mut(&mut self.hours[at]).insert(rows);
+            self.cells.merge(&cells);
         }
+    }
+
+    /// Takes in aggregates of the hour that begins at `start`.
+    pub(super) fn insert_retired(&mut self, start: i64, retired: Vec<Cell>) {
+        for cell in &retired {
+            self.keys.add(cell.key, cell.sums);
+            self.cells.add([cell.model, cell.source, cell.kind], cell.sums);
+        }
+        let at = self.hour(start);
+        Arc::make_mut(&mut self.hours[at]).insert_retired(retired);
+    }
+
+    fn hour(&mut self, start: i64) -> usize {
+        let to = self.hours.partition_point(|hour| hour.start < start);
+        if self.hours.get(to).is_none_or(|hour| hour.start != start) {
+            insert(&mut self.hours, to, Arc::new(Hour::new(start)));
+        }
+        to
+    }
+
+    /// Has events in a quarter of an hour that ends at or before `end`.
+    pub(super) fn has_before(&self, end: i64) -> bool {
+        self.hours.iter().any(|hour| hour.has_before(end))
+    }
+
+    /// Makes aggregates of the events in the quarters of an hour that end at or before `end`; returns how many events.
+    pub(super) fn retire(&mut self, end: i64, names: &mut Dictionaries) -> u64 {
+        let mut retired = 0;
+        for hour in &mut self.hours {
+            if hour.has_before(end) {
+                retired += Arc::make_mut(hour).retire(end, names);
+            }
+        }
+        if retired > 0 {
+            self.cells = Cells::default();
+            self.hours.iter().for_each(|hour| self.cells.merge(&hour.cells));
+        }
+        retired
     }
 
     /// Time of the first event.
     pub(super) fn first(&self) -> Option<i64> {
-        let hour = self.hours.first()?;
-        Some(hour.start + i64::from(hour.runs.first()?.first()))
+        self.hours.first()?.first()
     }
 
     /// Time of the last event.
     pub(super) fn last(&self) -> Option<i64> {
-        let hour = self.hours.last()?;
-        Some(hour.start + i64::from(hour.runs.last()?.last()))
+        self.hours.last()?.last()
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
         let hours = self.hours.iter().map(|hour| size_of::<Hour>() + hour.heap_bytes()).sum::<usize>();
-        self.cells.heap_bytes() + self.hours.capacity() * size_of::<Arc<Hour>>() + hours
+        self.cells.heap_bytes()
+            + self.keys.heap_bytes()
+            + self.hours.capacity() * size_of::<Arc<Hour>>()
+            + hours
     }
 }
 
@@ -84,30 +130,82 @@ pub(super) struct Hour {
     pub(super) cells: Cells,
     /// Rising: none begins before the one in front of it has ended. None is empty.
     pub(super) runs: Vec<Arc<Run>>,
+    /// Events that are not in the runs any more.
+    pub(super) retired: Option<Arc<Retired>>,
 }
 
 impl Hour {
     fn new(start: i64) -> Self {
-        Self { start, cells: Cells::default(), runs: Vec::new() }
+        Self { start, cells: Cells::default(), runs: Vec::new(), retired: None }
     }
 
-    /// Takes in `rows`, which are sorted by time and of this hour.
-    fn insert(&mut self, rows: &[Row]) {
-        for row in rows {
-            self.cells.add(row.model, row.sums());
-        }
+    /// Takes in `rows`, which are sorted by time and of this hour; returns their sums.
+    fn insert(&mut self, rows: &[Row]) -> Cells {
         let start = self.start;
         let at = |row: &Row| (row.at - start) as u32;
+        let mut all = Cells::default();
         for mut rows in rows.chunk_by(|a, b| at(a) / QUARTER == at(b) / QUARTER) {
             while let Some(first) = rows.first() {
                 let to = self.run_for(at(first));
                 let next = self.runs.get(to + 1).map_or(u32::MAX, |next| next.first());
                 let run = Arc::make_mut(&mut self.runs[to]);
                 let here = rows.partition_point(|row| at(row) < next).min(MAX_RUN - run.columns.len());
-                run.insert(start, &rows[..here]);
+                all.merge(&run.insert(start, &rows[..here]));
                 rows = &rows[here..];
             }
         }
+        self.cells.merge(&all);
+        all
+    }
+
+    fn insert_retired(&mut self, retired: Vec<Cell>) {
+        for cell in &retired {
+            self.cells.add([cell.model, cell.source, cell.kind], cell.sums);
+        }
+        self.retired = Some(Arc::new(self.retired.take().unwrap_or_default().with(retired)));
+    }
+
+    /// Has events in a quarter of an hour that ends at or before `end`.
+    fn has_before(&self, end: i64) -> bool {
+        self.runs.first().is_some_and(|run| self.quarter_end(run) <= end)
+    }
+
+    /// The first moment after the quarter of an hour that `run` is of.
+    pub(super) fn quarter_end(&self, run: &Run) -> i64 {
+        self.start + i64::from((run.first() / QUARTER + 1) * QUARTER)
+    }
+
+    fn retire(&mut self, end: i64, names: &mut Dictionaries) -> u64 {
+        let quarters = (end - self.start).div_euclid(QUARTER.into()).clamp(0, 4) as u32;
+        let runs = self.runs.partition_point(|run| run.first() / QUARTER < quarters);
+        let runs = self.runs.drain(..runs).collect::<Vec<_>>();
+        let rows = runs.iter().flat_map(|run| (0..run.columns.len()).map(move |row| (run, row)));
+        let cells = rows.map(|(run, row)| Cell::of(&run.columns, row, names)).collect::<Vec<_>>();
+        let events = cells.len() as u64;
+
+        self.retired = Some(Arc::new(self.retired.take().unwrap_or_default().with(cells)));
+        self.cells = Cells::default();
+        self.runs.iter().for_each(|run| self.cells.merge(&run.cells));
+        if let Some(retired) = &self.retired {
+            for cell in (0..retired.len()).map(|at| retired.get(at)) {
+                self.cells.add([cell.model, cell.source, cell.kind], cell.sums);
+            }
+        }
+        events
+    }
+
+    fn first(&self) -> Option<i64> {
+        let run = self.runs.first().map(|run| run.first());
+        let retired = self.retired.as_ref().and_then(|retired| retired.quarters().first());
+        let first = run.into_iter().chain(retired.map(|quarter| u32::from(*quarter) * QUARTER)).min()?;
+        Some(self.start + i64::from(first))
+    }
+
+    fn last(&self) -> Option<i64> {
+        let run = self.runs.last().map(|run| run.last());
+        let retired = self.retired.as_ref().and_then(|retired| retired.quarters().last());
+        let last = run.into_iter().chain(retired.map(|quarter| u32::from(*quarter) * QUARTER)).max()?;
+        Some(self.start + i64::from(last))
     }
 
     /// The number of a run that has room for an event at `at`, and where the order allows it.
@@ -137,7 +235,8 @@ impl Hour {
 
     fn heap_bytes(&self) -> usize {
         let runs = self.runs.iter().map(|run| size_of::<Run>() + run.heap_bytes()).sum::<usize>();
-        self.cells.heap_bytes() + self.runs.capacity() * size_of::<Arc<Run>>() + runs
+        let retired = self.retired.as_ref().map_or(0, |retired| size_of::<Retired>() + retired.heap_bytes());
+        self.cells.heap_bytes() + self.runs.capacity() * size_of::<Arc<Run>>() + runs + retired
     }
 }
 
@@ -159,11 +258,16 @@ impl Run {
         self.columns.at()[self.columns.len() - 1]
     }
 
-    fn insert(&mut self, start: i64, rows: &[Row]) {
+    /// Takes in `rows`, which are sorted by time and of the hour that begins at `start`; returns their sums.
+    fn insert(&mut self, start: i64, rows: &[Row]) -> Cells {
+        // By themselves first: once for the run, its hour and its day.
+        let mut cells = Cells::default();
         for row in rows {
-            self.cells.add(row.model, row.sums());
+            cells.add([row.model, row.source, row.kind], row.sums());
         }
+        self.cells.merge(&cells);
         self.columns.insert(start, rows);
+        cells
     }
 
     /// Takes out the events from `row` on.
@@ -180,8 +284,9 @@ impl Run {
 
 fn sums_of(columns: &Columns) -> Cells {
     let mut cells = Cells::default();
-    for (row, &model) in columns.model().iter().enumerate() {
-        cells.add(model, columns.sums(row));
+    for row in 0..columns.len() {
+        let numbers = [columns.model()[row], columns.source()[row], columns.kind()[row]];
+        cells.add(numbers, columns.sums(row));
     }
     cells
 }

@@ -4,7 +4,8 @@ use std::{ops::Range, sync::Arc};
 
 use super::{
     Snapshot,
-    tree::{DAY, Day, HOUR, Hour, Run},
+    retired::Retired,
+    tree::{DAY, Day, HOUR, Hour, QUARTER, Run},
     zone::{Calendar, Interval, Piece},
 };
 
@@ -14,19 +15,18 @@ pub(super) trait Visitor {
     fn piece(&mut self, start: i64);
 
     /// Whole days that follow each other. Not empty.
-    fn days(&mut self, days: &[Arc<Day>]) {
-        days.iter().flat_map(|day| &day.hours).for_each(|hour| self.hour(hour));
+    fn days(&mut self, days: &[Arc<Day>]);
+
+    fn hour(&mut self, hour: &Hour);
+
+    fn run(&mut self, run: &Run) {
+        self.rows(run, 0..run.columns.len());
     }
 
-    fn hour(&mut self, hour: &Hour) {
-        hour.runs.iter().for_each(|run| self.run(hour, run));
-    }
+    fn rows(&mut self, run: &Run, rows: Range<usize>);
 
-    fn run(&mut self, hour: &Hour, run: &Run) {
-        self.rows(hour, run, 0..run.columns.len());
-    }
-
-    fn rows(&mut self, hour: &Hour, run: &Run, rows: Range<usize>);
+    /// Aggregates of a quarter of an hour.
+    fn retired(&mut self, retired: &Retired, cells: Range<usize>);
 }
 
 /// Shows `visitor` what lies from `from` up to and without `end`, cut into pieces of `interval`.
@@ -85,8 +85,26 @@ impl<V: Visitor> Walk<'_, V> {
         self.seek(hour.start.max(self.from));
         if self.from <= hour.start && hour.start + HOUR <= self.limit() {
             self.visitor.hour(hour);
-        } else {
-            hour.runs.iter().for_each(|run| self.run(hour, run));
+            return;
+        }
+        let mut runs = hour.runs.iter().peekable();
+        for quarter in 0..4_u8 {
+            if let Some(retired) = &hour.retired {
+                self.retired(hour, retired, quarter);
+            }
+            while let Some(run) = runs.next_if(|run| run.first() / QUARTER == u32::from(quarter)) {
+                self.run(hour, run);
+            }
+        }
+    }
+
+    /// Aggregates stand for events of the first moment of their quarter.
+    fn retired(&mut self, hour: &Hour, retired: &Retired, quarter: u8) {
+        let at = hour.start + i64::from(u32::from(quarter) * QUARTER);
+        let cells = retired.of_quarter(quarter);
+        if !cells.is_empty() && self.from <= at && at < self.end {
+            self.seek(at);
+            self.visitor.retired(retired, cells);
         }
     }
 
@@ -97,7 +115,7 @@ impl<V: Visitor> Walk<'_, V> {
         }
         self.seek(first.max(self.from));
         if self.from <= first && last < self.limit() {
-            self.visitor.run(hour, run);
+            self.visitor.run(run);
             return;
         }
         // Within the hour, so that it fits.
@@ -106,7 +124,7 @@ impl<V: Visitor> Walk<'_, V> {
         let end = row(self.end);
         loop {
             if !rows.is_empty() {
-                self.visitor.rows(hour, run, rows.clone());
+                self.visitor.rows(run, rows.clone());
             }
             if rows.end >= end {
                 return;

@@ -4,6 +4,7 @@ mod answers;
 mod bounds;
 mod naive;
 mod properties;
+mod retired;
 mod snapshots;
 mod speed;
 mod zones;

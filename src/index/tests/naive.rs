@@ -25,6 +25,7 @@ pub(super) fn query(events: &[UsageEvent], query: &Query) -> Answer {
         totals: stats(&events, query),
         series: series(&events, query),
         groups: query.groupings.iter().map(|grouping| table(&events, grouping, query)).collect(),
+        ..Answer::default()
     }
 }
 

@@ -79,7 +79,7 @@ fn times_taken() -> impl Strategy<Value = Option<Duration>> {
     prop::option::of(micros.prop_map(Duration::from_micros))
 }
 
-fn events() -> impl Strategy<Value = UsageEvent> {
+pub(super) fn events() -> impl Strategy<Value = UsageEvent> {
     let end = prop::option::of(select(vec![
         Ending::Complete,
         Ending::ClientClosed,
@@ -112,17 +112,20 @@ fn events() -> impl Strategy<Value = UsageEvent> {
         })
 }
 
-fn histories() -> impl Strategy<Value = Vec<UsageEvent>> {
+pub(super) fn histories() -> impl Strategy<Value = Vec<UsageEvent>> {
     prop::collection::vec(events(), 0..150)
 }
 
 /// One by one, some at a time, all at once.
-fn parts() -> impl Strategy<Value = usize> {
+pub(super) fn parts() -> impl Strategy<Value = usize> {
     prop_oneof![Just(1), 2..500_usize, Just(usize::MAX)]
 }
 
 /// Any range, one that begins and ends at events, or all there is.
-fn ask(history: &[UsageEvent], (from, to, kind): (Timestamp, Timestamp, usize)) -> (Timestamp, Timestamp) {
+pub(super) fn ask(
+    history: &[UsageEvent],
+    (from, to, kind): (Timestamp, Timestamp, usize),
+) -> (Timestamp, Timestamp) {
     let time = |i: usize| history.get(i % history.len().max(1)).map_or(from, |event| event.timestamp);
     match kind % 4 {
         0 => (Timestamp::MIN, Timestamp::MAX),
@@ -132,7 +135,7 @@ fn ask(history: &[UsageEvent], (from, to, kind): (Timestamp, Timestamp, usize)) 
     }
 }
 
-fn ranges() -> impl Strategy<Value = (Timestamp, Timestamp, usize)> {
+pub(super) fn ranges() -> impl Strategy<Value = (Timestamp, Timestamp, usize)> {
     (times(), times(), any::<usize>())
 }
 
@@ -197,7 +200,7 @@ fn groupings() -> impl Strategy<Value = Grouping> {
 }
 
 /// Without its range.
-fn queries() -> impl Strategy<Value = Query> {
+pub(super) fn queries() -> impl Strategy<Value = Query> {
     let intervals = [
         Interval::None,
         Interval::QuarterHour,

@@ -143,6 +143,13 @@ pub struct UsageStatistics {
     /// goes on trying to write to a file that cannot be written.
     #[serde(rename = "drop-deadline-seconds", deserialize_with = "seconds")]
     pub drop_deadline: Duration,
+    /// Events that are kept in memory one by one, about 40 bytes each. Of older ones remain their sums by quarter of an
+    /// hour, model, key, provider and class of status; the file keeps them all. 25 million by default.
+    pub max_events: u64,
+    /// Models that are told apart, at most 65,534; the others count as `__other__`. 10,000 by default.
+    pub max_models: usize,
+    /// Keys that are told apart, at most 100 million; the others count as `__other__`. A million by default.
+    pub max_keys: usize,
 }
 
 impl Default for UsageStatistics {
@@ -158,6 +165,9 @@ impl Default for UsageStatistics {
             queue_capacity: 8192,
             backlog_bytes: 16 << 20,
             drop_deadline: Duration::from_secs(5),
+            max_events: 25_000_000,
+            max_models: 10_000,
+            max_keys: 1_000_000,
         }
     }
 }

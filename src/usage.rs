@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     Config, Error, MetricsService, Progress, Status, UsageEvent, UsageLayer,
     config::{Compression, UsageStatistics},
-    index::Index,
+    index::{Caps, Index},
     manage,
     queue::{self, Recorder},
     store,
@@ -91,9 +91,10 @@ impl Usage {
     pub fn open_with_progress(config: Config, progress: impl FnMut(Progress) + Send) -> Result<Self, Error> {
         let settings = &config.usage_statistics;
         check(settings)?;
+        let caps = Caps { events: settings.max_events, models: settings.max_models, keys: settings.max_keys };
         let management = manage::Settings::new(&config.remote_management)?;
         let path = config.usage_file();
-        let mut index = Index::default();
+        let mut index = Index::new(caps);
         let opened = store::open(&path, settings, |event| index.insert(event), progress)?;
         let (recorder, events) = queue::channel(settings.queue_capacity);
         recorder.set_on(config.usage_statistics_enabled);
@@ -190,6 +191,14 @@ const MAX_QUEUE_CAPACITY: usize = 1 << 24;
 fn check(settings: &UsageStatistics) -> Result<(), Error> {
     let UsageStatistics { flush_events, flush_interval, queue_capacity, rotate_bytes, compress, .. } =
         settings;
+    for (name, value, most) in [
+        ("max-models", settings.max_models, Caps::MOST_MODELS),
+        ("max-keys", settings.max_keys, Caps::MOST_KEYS),
+    ] {
+        if value > most {
+            return Err(Error::config(format!("{name} ({value}) must be at most {most}")));
+        }
+    }
     if *flush_events == 0 {
         return Err(Error::config("flush-events must be at least 1, which writes every event at once"));
     }

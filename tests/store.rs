@@ -647,6 +647,8 @@ mod settings {
         assert!(refused(|c| c.usage_statistics.queue_capacity = 49).starts_with("queue-capacity (49)"));
         assert!(refused(|c| c.usage_statistics.rotate_bytes = Some(0)).starts_with("rotate-bytes"));
         assert!(refused(|c| c.usage_statistics.queue_capacity = usize::MAX).starts_with("queue-capacity"));
+        assert!(refused(|c| c.usage_statistics.max_models = 65_535).starts_with("max-models (65535)"));
+        assert!(refused(|c| c.usage_statistics.max_keys = usize::MAX).starts_with("max-keys"));
     }
 
     #[test]

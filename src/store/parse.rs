@@ -25,7 +25,7 @@ impl Parser {
     /// about the line.
     #[inline]
     pub(super) fn event<'a>(&mut self, text: &'a str) -> Option<(EventRef<'a>, usize)> {
-        let mut line = Cursor { text, at: 0 };
+        let mut line = Cursor::new(text);
 
         line.expect(b"{\"timestamp\":\"")?;
         let timestamp = self.timestamp(&mut line)?;
@@ -80,26 +80,26 @@ impl Parser {
             event.error_type = line.field(b",\"error_type\":\"", Cursor::text)?.flatten();
         }
         line.expect(b"}")?;
-        line.is_at_end().then_some((event, line.at))
+        line.is_at_end().then(|| (event, line.at()))
     }
 
     /// RFC 3339, with the quote behind it. Leap seconds are declined, as are a `t` or a `z`.
     #[inline]
     fn timestamp(&mut self, line: &mut Cursor<'_>) -> Option<Timestamp> {
-        let minute = *line.rest().first_chunk()?;
-        if minute != self.minute {
-            self.start = start_of_minute(&minute)?;
-            self.minute = minute;
+        let (minute, rest) = line.rest.split_first_chunk()?;
+        line.rest = rest;
+        if *minute != self.minute {
+            self.start = start_of_minute(minute)?;
+            self.minute = *minute;
         }
-        line.at += minute.len();
 
         line.expect(b":")?;
         let second = line.two_digits().filter(|&second| second < 60)?;
-        let fraction = if line.skip(b".") { line.thousandths()? } else { 0 };
+        let fraction = if line.skip(b".") { line.thousandths(9)? } else { 0 };
         let offset = if line.skip(b"Z") { 0 } else { line.offset()? };
         line.expect(b"\"")?;
 
-        let millis = self.start + 1000 * i64::from(second) + i64::from(fraction) - 60_000 * offset;
+        let millis = self.start + 1000 * i64::from(second) + fraction as i64 - 60_000 * offset;
         let timestamp = Timestamp::from_unix_millis(millis);
         // Beyond the years that can be written, an offset may still be right.
         (timestamp.unix_millis() == millis).then_some(timestamp)
@@ -128,42 +128,54 @@ fn start_of_minute(text: &[u8; 16]) -> Option<i64> {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let before_year = 365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     let before_month = (153 * month + 2) / 5;
-    // 1970-01-01 is day 306 of the year 1969 from March on.
+    // From 0000-03-01 to 1970-01-01 it is 719,468 days.
     let days = before_year + before_month + (day - 1) - 719_468;
     Some(((days * 24 + hour) * 60 + minute) * 60_000)
 }
 
+#[inline(always)]
 fn digit(c: u8) -> Option<u8> {
     let digit = c.wrapping_sub(b'0');
     (digit < 10).then_some(digit)
 }
 
-/// A place in a line. What cannot be read is `None`, and the place is no matter any more.
+/// What is left of a line. What cannot be read is `None`, and what is then left is no matter any more.
 struct Cursor<'a> {
     text: &'a str,
-    at: usize,
+    /// The end of `text`.
+    rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
     #[inline]
-    fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    fn new(text: &'a str) -> Self {
+        Self { text, rest: text.as_bytes() }
     }
 
+    /// Bytes of `text` that were read.
     #[inline]
+    fn at(&self) -> usize {
+        self.text.len() - self.rest.len()
+    }
+
+    #[inline(always)]
     fn skip<const N: usize>(&mut self, literal: &[u8; N]) -> bool {
-        let is_there = self.rest().first_chunk() == Some(literal);
-        self.at += if is_there { N } else { 0 };
-        is_there
+        match self.rest.split_first_chunk() {
+            Some((first, rest)) if first == literal => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn expect<const N: usize>(&mut self, literal: &[u8; N]) -> Option<()> {
         self.skip(literal).then_some(())
     }
 
     /// The value behind `name` if that is what comes next.
-    #[inline]
+    #[inline(always)]
     fn field<T, const N: usize>(
         &mut self,
         name: &[u8; N],
@@ -175,46 +187,61 @@ impl<'a> Cursor<'a> {
     /// A text without escapes, and the quote behind it. An empty one is none.
     #[inline]
     fn text(&mut self) -> Option<Option<&'a str>> {
-        let start = self.at;
+        let start = self.at();
+        let mut rest = self.rest;
         // Eight bytes at a time. The lowest bit that is set is right; those above it may be carried.
         const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
         const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
         let below = |bytes: u64, n: u64| bytes.wrapping_sub(LOW * n) & !bytes & HIGH;
-        while let Some(bytes) = self.rest().first_chunk() {
-            let bytes = u64::from_le_bytes(*bytes);
+        let end = loop {
+            let Some((first, behind)) = rest.split_first_chunk() else {
+                // The last bytes of all.
+                break rest.iter().position(|&c| c < 0x20 || c == b'"' || c == b'\\')?;
+            };
+            let bytes = u64::from_le_bytes(*first);
             let quote = below(bytes ^ (LOW * u64::from(b'"')), 1);
             let backslash = below(bytes ^ (LOW * u64::from(b'\\')), 1);
             let stops = quote | backslash | below(bytes, 0x20);
-            if stops == 0 {
-                self.at += 8;
-                continue;
+            if stops != 0 {
+                break stops.trailing_zeros() as usize / 8;
             }
-            self.at += stops.trailing_zeros() as usize / 8;
-            break;
-        }
-        // In the last bytes of all.
-        while self.rest().first().is_some_and(|&c| c >= 0x20 && c != b'"' && c != b'\\') {
-            self.at += 1;
-        }
-        let text = self.text.get(start..self.at)?;
+            rest = behind;
+        };
+        let end = self.text.len() - rest.len() + end;
+        let text = self.text.get(start..end)?;
+        self.rest = self.text.as_bytes().get(end..)?;
         self.expect(b"\"")?;
         Some(Some(text).filter(|text| !text.is_empty()))
+    }
+
+    /// Digits, at least one, and the number that they are. `None` if they are too many to be sure that it fits.
+    #[inline(always)]
+    fn digits(&mut self) -> Option<(usize, u64)> {
+        let (mut rest, mut number) = (self.rest, 0_u64);
+        while let [c, behind @ ..] = rest
+            && let Some(digit) = digit(*c)
+        {
+            number = number.wrapping_mul(10).wrapping_add(digit.into());
+            rest = behind;
+        }
+        let digits = self.rest.len() - rest.len();
+        self.rest = rest;
+        (0 < digits && digits < 20).then_some((digits, number))
+    }
+
+    /// A whole number as JSON has it, whatever comes behind it.
+    #[inline(always)]
+    fn whole(&mut self) -> Option<u64> {
+        let is_zero = self.rest.first() == Some(&b'0');
+        let (digits, number) = self.digits()?;
+        (digits == 1 || !is_zero).then_some(number)
     }
 
     /// A whole number that is written as one.
     #[inline]
     fn count(&mut self) -> Option<u64> {
-        let start = self.at;
-        let mut number = 0_u64;
-        while let Some(digit) = self.rest().first().copied().and_then(digit) {
-            // One of 20 digits or more may not fit, and is declined below.
-            number = number.wrapping_mul(10).wrapping_add(digit.into());
-            self.at += 1;
-        }
-        let digits = self.at - start;
-        let is_number = digits == 1 || (digits > 1 && self.text.as_bytes()[start] != b'0');
-        (is_number && digits < 20 && !matches!(self.rest().first(), Some(b'.' | b'e' | b'E')))
-            .then_some(number)
+        let number = self.whole()?;
+        (!matches!(self.rest, [b'.' | b'e' | b'E', ..])).then_some(number)
     }
 
     #[inline]
@@ -230,21 +257,18 @@ impl<'a> Cursor<'a> {
     /// Milliseconds to the microsecond.
     #[inline]
     fn millis(&mut self) -> Option<Duration> {
-        let start = self.at;
-        while self.rest().first().is_some_and(u8::is_ascii_digit) {
-            self.at += 1;
-        }
-        let whole = Cursor { text: self.text.get(..self.at)?, at: start }.count()?;
-        let fraction = if self.skip(b".") { self.thousandths_at_most()? } else { 0 };
+        let whole = self.whole()?;
+        let fraction = if self.skip(b".") { self.thousandths(3)? } else { 0 };
         // Below that a f64 is so fine that it is of no consequence whether one was in between.
-        let is_exact = whole < 1_000_000_000 && !matches!(self.rest().first(), Some(b'e' | b'E'));
-        is_exact.then(|| Duration::from_micros(whole * 1000 + u64::from(fraction)))
+        let is_exact = whole < 1_000_000_000 && !matches!(self.rest, [b'e' | b'E', ..]);
+        is_exact.then(|| Duration::from_micros(whole * 1000 + fraction))
     }
 
     #[inline]
     fn key(&mut self) -> Option<KeyHash> {
-        let key = KeyHash::from_hex(self.rest().first_chunk()?)?;
-        self.at += 64;
+        let (hex, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        let key = KeyHash::from_hex(hex)?;
         self.expect(b"\"")?;
         Some(key)
     }
@@ -274,33 +298,22 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn two_digits(&mut self) -> Option<u8> {
-        let [tens, ones] = *self.rest().first_chunk()?;
-        self.at += 2;
-        Some(digit(tens)? * 10 + digit(ones)?)
+        let ([tens, ones], rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(digit(*tens)? * 10 + digit(*ones)?)
     }
 
-    /// The first three of one to nine digits behind a point.
-    #[inline]
-    fn thousandths(&mut self) -> Option<u16> {
-        let (mut thousandths, mut digits) = (0, 0);
-        while let Some(digit) = self.rest().first().copied().and_then(digit) {
-            if digits < 3 {
-                thousandths = thousandths * 10 + u16::from(digit);
-            }
-            digits += 1;
-            self.at += 1;
-        }
-        (1..=9).contains(&digits).then(|| thousandths * [100, 10, 1][digits.min(3) - 1])
-    }
-
-    /// One to three digits behind a point.
-    #[inline]
-    fn thousandths_at_most(&mut self) -> Option<u16> {
-        let start = self.at;
-        let thousandths = self.thousandths()?;
-        (self.at - start <= 3).then_some(thousandths)
+    /// The first three digits behind a point, of which there are `most`, nine or fewer.
+    #[inline(always)]
+    fn thousandths(&mut self, most: usize) -> Option<u64> {
+        let (digits, number) = self.digits().filter(|(digits, _)| *digits <= most)?;
+        const POWERS: [u64; 7] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
+        Some(match digits {
+            ..3 => number * POWERS[3 - digits],
+            _ => number / POWERS[digits - 3],
+        })
     }
 
     /// Minutes east of UTC.
@@ -316,7 +329,7 @@ impl<'a> Cursor<'a> {
     /// The line ends here.
     #[inline]
     fn is_at_end(&self) -> bool {
-        matches!(self.rest(), [] | [b'\n', ..] | [b'\r', b'\n', ..])
+        matches!(self.rest, [] | [b'\n', ..] | [b'\r', b'\n', ..])
     }
 }
 

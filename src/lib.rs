@@ -82,6 +82,8 @@
 //!   `Content-Encoding`. Without it, and in any other encoding, they are recorded as
 //!   [`Unsupported`](UsageQuality::Unsupported).
 
+#[doc(hidden)]
+pub mod bench;
 mod body;
 mod config;
 mod endpoint;

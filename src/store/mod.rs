@@ -123,6 +123,11 @@ pub(crate) fn open(
     })
 }
 
+/// Gives every event of a usage file to `each`, and their number.
+pub(crate) fn read(path: &Path, threads: usize, each: impl FnMut(EventRef<'_>) + Send) -> io::Result<u64> {
+    Ok(load::load(File::open(path)?, threads, each, |_| {})?.events)
+}
+
 /// Makes the usage file and its directory where they are missing. Gives its path with links resolved, since two ways to
 /// one file must meet at one lock, and the day on which it was written to last.
 fn make(files: &dyn Files, path: &Path) -> Result<(PathBuf, UtcDay), Error> {

@@ -6,11 +6,11 @@
 
 use std::{convert::Infallible, error::Error, pin::pin};
 
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use hyper::{Request, Response, body::Bytes, body::Incoming, header::CONTENT_TYPE, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::{conn::auto, graceful::GracefulShutdown};
-use tower::{Layer, ServiceExt};
+use tower::{ServiceBuilder, ServiceExt};
 use tower_llm_usage::{Config, PeerAddr, Usage};
 
 #[tokio::main]
@@ -19,7 +19,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut config = Config::recording_to("usage.json");
     config.remote_management.secret_key = key.as_str().into();
     let usage = Usage::open(config)?;
-    let (calls, metrics) = (usage.layer().layer(tower::service_fn(complete)), usage.metrics_service());
+    // The management routes go outside: what is asked there is no call.
+    let service = ServiceBuilder::new()
+        .layer(usage.management_layer())
+        .layer(usage.layer())
+        .service(tower::service_fn(complete));
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     println!(
@@ -33,16 +37,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         _ = &mut stop => None,
     } {
         let (stream, peer) = accepted?;
-        let (calls, metrics) = (calls.clone(), metrics.clone());
+        let service = service.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(PeerAddr(peer));
-            let (calls, metrics) = (calls.clone(), metrics.clone());
-            async move {
-                Ok::<_, Infallible>(match request.uri().path().starts_with("/v0/management/qs/") {
-                    true => metrics.oneshot(request).await?.map(Either::Left),
-                    false => calls.oneshot(request).await?.map(Either::Right),
-                })
-            }
+            service.clone().oneshot(request)
         });
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
         tokio::spawn(graceful.watch(connection));

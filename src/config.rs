@@ -95,6 +95,8 @@ pub struct RemoteManagement {
     pub ban: Duration,
     /// Proxies whose `X-Forwarded-For` is believed: addresses, or networks such as `10.0.0.0/8`.
     pub trusted_proxies: Vec<String>,
+    /// Give Prometheus the counters by key, too, under the hashes of keys. Off by default: there may be many.
+    pub prometheus_key_label: bool,
     /// Origins that may read answers from a page of their own (`Access-Control-Allow-Origin`). None by default.
     pub allowed_origins: Vec<String>,
 }
@@ -109,6 +111,7 @@ impl Default for RemoteManagement {
             max_failures: 5,
             ban: Duration::from_secs(30 * 60),
             trusted_proxies: Vec::new(),
+            prometheus_key_label: false,
             allowed_origins: Vec::new(),
         }
     }

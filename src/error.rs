@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     File { path: PathBuf, action: &'static str },
     /// The writer has been closed.
     Closed,
+    /// An answer could not be made to its end.
+    BrokenOff,
 }
 
 impl Error {
@@ -39,6 +41,10 @@ impl Error {
 
     pub(crate) fn closed() -> Self {
         Self::new(Kind::Closed)
+    }
+
+    pub(crate) fn broken_off() -> Self {
+        Self::new(Kind::BrokenOff)
     }
 
     pub(crate) fn with(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
@@ -79,6 +85,7 @@ impl fmt::Display for Error {
             }
             Kind::File { path, action } => write!(f, "cannot {action} {}", path.display()),
             Kind::Closed => f.write_str("the usage writer is closed"),
+            Kind::BrokenOff => f.write_str("the answer broke off"),
         }
     }
 }

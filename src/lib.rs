@@ -77,6 +77,7 @@
 //!
 //! All of them are on by default.
 //!
+//! - `compression`: management answers in `Content-Encoding` gzip and br.
 //! - `dashboard`: the page at `metrics/ui`.
 //! - `decompression-br`, `decompression-deflate`, `decompression-gzip`, `decompression-zstd`: usage in bodies with this
 //!   `Content-Encoding`. Without it, and in any other encoding, they are recorded as
@@ -112,7 +113,10 @@ pub use future::ResponseFuture;
 pub use hint::UsageHint;
 pub use key::{InvalidKeyHash, KeyHash};
 pub use layer::UsageLayer;
-pub use manage::{MetricsBody, MetricsFuture, MetricsService, PeerAddr};
+pub use manage::{
+    ManagementBody, ManagementFuture, ManagementLayer, ManagementService, MetricsBody, MetricsFuture,
+    MetricsService, PeerAddr,
+};
 pub use service::UsageService;
 pub use store::Progress;
 pub use usage::Usage;

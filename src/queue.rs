@@ -58,7 +58,7 @@ impl<T> Recorder<T> {
     }
 
     pub(crate) fn set_on(&self, on: bool) {
-        self.0.tally.on.store(on, Ordering::Relaxed);
+        self.0.tally.set_on(on);
     }
 
     /// Hands `item` to the writer, from any thread, from a `Drop` as well.
@@ -227,6 +227,10 @@ impl Default for Tally {
 impl Tally {
     pub(crate) fn is_on(&self) -> bool {
         self.on.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_on(&self, on: bool) {
+        self.on.store(on, Ordering::Relaxed);
     }
 
     /// Pushes so far. Load it *after* any count of what became of them.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Config, Error, MetricsService, Progress, Status, UsageEvent, UsageLayer,
+    Config, Error, ManagementLayer, MetricsService, Progress, Status, UsageEvent, UsageLayer,
     config::{Compression, UsageStatistics},
     index::{Caps, Index},
     manage,
@@ -113,6 +113,11 @@ impl Usage {
     /// A service that answers the management routes from this.
     pub fn metrics_service(&self) -> MetricsService {
         self.inner.metrics.clone()
+    }
+
+    /// A layer that puts the management routes in front of a service.
+    pub fn management_layer(&self) -> ManagementLayer {
+        ManagementLayer::new(self.metrics_service())
     }
 
     /// Records a call that no layer saw, if recording is on. Never blocks.

@@ -58,7 +58,8 @@ impl Server {
         if let Some(peer) = peer {
             request = request.extension(PeerAddr(SocketAddr::new(peer.parse::<IpAddr>().unwrap(), 5000)));
         }
-        let response = self.usage.metrics_service().oneshot(request.body(()).unwrap()).await.unwrap();
+        let response =
+            self.usage.metrics_service().oneshot(request.body(String::new()).unwrap()).await.unwrap();
         let retry = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -319,6 +320,133 @@ mod addresses {
     }
 }
 
+/// Real sockets: the peer is whoever holds the other end, whatever it says.
+mod sockets {
+    use super::*;
+
+    use std::{convert::Infallible, net::Ipv4Addr};
+
+    use http_body_util::Full;
+    use hyper::body::Incoming;
+    use hyper_util::rt::TokioIo;
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    const THIS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+    /// Another address of this machine, for a proxy that is not trusted.
+    const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+    /// Serves the management routes, and tells them the peer of each connection.
+    async fn serve(server: &Server) -> SocketAddr {
+        let listener = TcpListener::bind((THIS, 0)).await.unwrap();
+        let (address, metrics) = (listener.local_addr().unwrap(), server.usage.metrics_service());
+        tokio::spawn(async move {
+            loop {
+                let (stream, peer) = listener.accept().await.unwrap();
+                let metrics = metrics.clone();
+                let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(PeerAddr(peer));
+                    metrics.clone().oneshot(request)
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        address
+    }
+
+    /// A proxy at `own` that adds its client to `X-Forwarded-For`, as proxies do.
+    async fn forward(own: Ipv4Addr, to: SocketAddr) -> SocketAddr {
+        let listener = TcpListener::bind((THIS, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (stream, peer) = listener.accept().await.unwrap();
+                let service = hyper::service::service_fn(move |mut request: Request<Incoming>| async move {
+                    let before =
+                        request.headers().get("x-forwarded-for").map(|value| value.to_str().unwrap());
+                    let hops = before.into_iter().map(str::to_owned).chain([peer.ip().to_string()]);
+                    let hops = hops.collect::<Vec<_>>().join(", ");
+                    request.headers_mut().insert("x-forwarded-for", hops.parse().unwrap());
+                    let socket = TcpSocket::new_v4().unwrap();
+                    socket.bind((own, 0).into()).unwrap();
+                    let stream = socket.connect(to).await.unwrap();
+                    Ok::<_, Infallible>(send(stream, request).await)
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        address
+    }
+
+    async fn send<B>(stream: TcpStream, request: Request<B>) -> http::Response<Incoming>
+    where
+        B: http_body::Body<Data: Send, Error: Into<tower::BoxError>> + Send + Unpin + 'static,
+    {
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender.send_request(request).await.unwrap()
+    }
+
+    async fn ask(address: SocketAddr, headers: &[(&str, &str)]) -> StatusCode {
+        let mut request = Request::get(HEALTH).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::<bytes::Bytes>::default()).unwrap();
+        send(TcpStream::connect(address).await.unwrap(), request).await.status()
+    }
+
+    /// A10, A11
+    #[tokio::test]
+    async fn decide_who_is_local() {
+        let server = Server::local();
+        let address = serve(&server).await;
+        assert_eq!(ask(address, &bearer()).await, 200);
+        let lie = [bearer()[0], ("x-forwarded-for", REMOTE), ("forwarded", "for=203.0.113.9")];
+        assert_eq!(ask(address, &lie).await, 200, "nobody here is trusted to say so");
+    }
+
+    /// A10: what the client wrote to the left of what the proxy wrote is not looked at.
+    #[tokio::test]
+    async fn behind_a_trusted_proxy_are_those_of_its_clients() {
+        let server = Server::new(|management| management.trusted_proxies = vec![OTHER.to_string()]);
+        let proxy = forward(OTHER, serve(&server).await).await;
+        assert_eq!(ask(proxy, &bearer()).await, 200, "its client is this machine");
+        let lie = [bearer()[0], ("x-forwarded-for", "127.0.0.1, 203.0.113.9")];
+        assert_eq!(ask(proxy, &lie).await, 200, "what the proxy saw counts, not what it was told");
+
+        // One more proxy in front, at an address that is trusted, and a client that is not local behind both.
+        let server = Server::new(|management| management.trusted_proxies = vec!["127.0.0.0/8".into()]);
+        let proxy = forward(OTHER, serve(&server).await).await;
+        let remote = [bearer()[0], ("x-forwarded-for", REMOTE)];
+        assert_eq!(ask(proxy, &remote).await, 403);
+        let lie = [bearer()[0], ("x-forwarded-for", "127.0.0.1, 203.0.113.9")];
+        assert_eq!(ask(proxy, &lie).await, 403, "the rightmost that is not trusted is the client");
+    }
+
+    /// A9, A10: a ban is the client's, not its proxy's.
+    #[tokio::test]
+    async fn are_banned_one_by_one_behind_a_proxy() {
+        let server = Server::new(|management| {
+            management.trusted_proxies = vec!["127.0.0.0/8".into()];
+            management.allow_remote = true;
+        });
+        let proxy = forward(OTHER, serve(&server).await).await;
+        let from = |client: &'static str| ("x-forwarded-for", client);
+        for _ in 0..5 {
+            assert_eq!(ask(proxy, &[WRONG[0], from(REMOTE)]).await, 401);
+        }
+        assert_eq!(ask(proxy, &[bearer()[0], from(REMOTE)]).await, 403);
+        assert_eq!(ask(proxy, &[bearer()[0], from("203.0.113.10")]).await, 200);
+    }
+}
+
 fn header() -> impl Strategy<Value = (&'static str, String)> {
     let name = prop::sample::select(vec![
         "authorization",
@@ -342,7 +470,8 @@ proptest! {
     fn no_request_without_the_right_key_gets_data_and_none_gets_the_key(
         method in prop::sample::select(vec![Method::GET, Method::HEAD, Method::POST, Method::OPTIONS, Method::PUT]),
         path in prop_oneof![
-            "(/v0/management/qs)?/(health|metrics)(/ui)?/?(\\?[a-z=&%0-9+:.-]{0,40})?",
+            "(/v0/management/qs)?/(health|metrics|events|export|dimensions|status|recording|prometheus|openapi[.]json)\
+             (/ui)?/?(\\?[a-z=&%0-9+:.-]{0,40})?",
             "/[a-z0-9/._%~-]{0,40}(\\?[!-~]{0,40})?".prop_filter("a URI", |path| path.parse::<http::Uri>().is_ok()),
         ],
         headers in prop::collection::vec(header(), 0..4),
@@ -358,7 +487,7 @@ proptest! {
         if let Some(peer) = peer {
             request = request.extension(PeerAddr((peer, 1).into()));
         }
-        let response = runtime.block_on(server.usage.metrics_service().oneshot(request.body(()).unwrap())).unwrap();
+        let response = runtime.block_on(server.usage.metrics_service().oneshot(request.body(String::new()).unwrap())).unwrap();
         let status = response.status();
         let shown = format!("{:?}", response.headers());
         let body = runtime.block_on(response.into_body().collect()).unwrap().to_bytes();
@@ -366,5 +495,36 @@ proptest! {
         prop_assert!(!shown.contains(KEY) && !body.contains(KEY));
         prop_assert!(status != 200 || path.contains("/metrics/ui"), "{status} {body}");
         prop_assert!(!body.contains("\"totals\":") && !body.contains("\"observed\":"));
+    }
+
+    /// A8: whoever has the key gets answers, and the key is in none of them; nothing that can be asked breaks anything.
+    #[test]
+    fn whatever_is_asked_with_the_key_is_answered_without_it(
+        method in prop::sample::select(vec![Method::GET, Method::HEAD, Method::POST, Method::DELETE]),
+        route in prop::sample::select(vec![
+            "health", "metrics", "events", "export", "dimensions", "status", "recording", "prometheus", "openapi.json",
+            "metrics/ui", "nothing",
+        ]),
+        query in prop_oneof![
+            Just(String::new()),
+            "[a-z_]{1,9}=[!-~]{0,20}",
+            "(from|to|range|tz|interval|group_by|metrics|limit|cursor|dimension|key|model)=[a-z0-9,*!-]{0,12}",
+        ].prop_filter("a URI", |query| format!("/?{query}").parse::<http::Uri>().is_ok()),
+        headers in prop::collection::vec(header(), 0..3),
+        body in ".{0,40}",
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let server = Server::remote();
+        let mut request = Request::builder().method(method).uri(format!("/v0/management/qs/{route}?{query}"));
+        for (name, value) in &headers {
+            request = request.header(*name, value);
+        }
+        let request = request.header("x-management-key", KEY).extension(PeerAddr(([203, 0, 113, 9], 1).into()));
+        let response = runtime.block_on(server.usage.metrics_service().oneshot(request.body(body).unwrap())).unwrap();
+        let status = response.status();
+        prop_assert!(![401, 403, 500].contains(&status.as_u16()), "{}", status);
+        let shown = format!("{:?}", response.headers());
+        let body = runtime.block_on(response.into_body().collect()).unwrap().to_bytes();
+        prop_assert!(!shown.contains(KEY) && !String::from_utf8_lossy(&body).contains(KEY));
     }
 }

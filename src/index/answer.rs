@@ -242,7 +242,7 @@ fn add_to(series: &mut Vec<Bucket>, start: i64, stats: Stats) {
 }
 
 impl Measure {
-    pub(super) fn of(self, sums: &super::Sums) -> u64 {
+    pub(crate) fn of(self, sums: &super::Sums) -> u64 {
         match self {
             Self::Requests => sums.requests,
             Self::Errors => sums.errors,

@@ -260,7 +260,7 @@ impl Timing {
 }
 
 impl Stats {
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.sums += other.sums;
         if let Some(theirs) = &other.durations {
             let mine = self.durations.get_or_insert_default();

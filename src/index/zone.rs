@@ -16,6 +16,12 @@ use super::{
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Zone(TimeZone);
 
+impl Zone {
+    pub(crate) fn time_zone(&self) -> &TimeZone {
+        &self.0
+    }
+}
+
 impl Default for Zone {
     /// UTC.
     fn default() -> Self {

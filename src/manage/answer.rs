@@ -1,53 +1,77 @@
 //! What is answered, and how it looks on the wire.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
+        RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    },
 };
-use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 
-use super::{access::Refusal, query::Misunderstood};
-use crate::{
-    Status, Timestamp,
-    index::{Answer, Snapshot, Sums},
-};
+use super::{MetricsBody, access::Refusal, encode::Coding, query::Misunderstood, tag::Tag};
+use crate::{Dropped, Status, Timestamp, index::Snapshot};
 
-/// The body of an answer of [`MetricsService`](super::MetricsService): in one piece, of known length.
+/// An answer whose encoding is still to be chosen.
 #[derive(Debug)]
-pub struct MetricsBody(Bytes);
-
-impl MetricsBody {
-    pub(super) fn new(bytes: impl Into<Bytes>) -> Self {
-        Self(bytes.into())
-    }
+pub(super) struct Plain {
+    status: StatusCode,
+    content_type: &'static str,
+    body: Vec<u8>,
+    tag: Option<Tag>,
 }
 
-impl Body for MetricsBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let rest = std::mem::take(&mut self.0);
-        Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))))
+impl Plain {
+    pub(super) fn new(content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { status: StatusCode::OK, content_type, body, tag: None }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+    pub(super) fn json(body: &impl Serialize) -> Self {
+        // Nothing that is answered has keys that are no strings, or fails in another way.
+        Self::new(JSON, serde_json::to_vec(body).expect("what is answered is JSON"))
     }
 
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.len() as u64)
+    /// One object of two. The tag is that of the first: the second may change without the answer being another one, as
+    /// it does where only the clock has moved the ends of a range, and nothing fell out or came in.
+    pub(super) fn json_of_two(first: &impl Serialize, second: &impl Serialize) -> Self {
+        let mut plain = Self::json(first).tagged_by_content();
+        let second = serde_json::to_vec(second).expect("what is answered is JSON");
+        plain.body.pop();
+        plain.body.push(b',');
+        plain.body.extend_from_slice(&second[1..]);
+        plain
+    }
+
+    pub(super) fn tagged_by_content(mut self) -> Self {
+        self.tag = Some(Tag::of(&*self.body));
+        self
+    }
+
+    pub(super) fn tagged(mut self, tag: Tag) -> Self {
+        self.tag = Some(tag);
+        self
+    }
+
+    pub(super) fn tag(&self) -> Option<Tag> {
+        self.tag
+    }
+
+    /// The answer in the coding that the client chose.
+    pub(super) fn encoded(self, coding: Coding) -> Response<MetricsBody> {
+        let (body, coding) = coding.encode(self.body);
+        let mut response = response(self.status, self.content_type, body);
+        let headers = response.headers_mut();
+        if let Some(name) = coding.name() {
+            headers.insert(CONTENT_ENCODING, name);
+        }
+        if cfg!(feature = "compression") {
+            headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        if let Some(tag) = self.tag {
+            headers.insert(ETAG, tag.value());
+        }
+        response
     }
 }
 
@@ -58,20 +82,64 @@ pub(super) fn response(
     body: impl Into<Bytes>,
 ) -> Response<MetricsBody> {
     let body = body.into();
-    let mut response = Response::new(MetricsBody(Bytes::new()));
+    let length = body.len();
+    let mut response = Response::new(MetricsBody::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CONTENT_LENGTH, body.len().into());
+    headers.insert(CONTENT_LENGTH, length.into());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    *response.body_mut() = MetricsBody(body);
     response
 }
+
+/// A file for the client to keep, sent piece by piece.
+pub(super) fn file(
+    content_type: &'static str,
+    name: &str,
+    tag: Option<Tag>,
+    coding: Coding,
+    body: MetricsBody,
+) -> Response<MetricsBody> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(disposition) = format!("attachment; filename=\"{name}\"").parse() {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    if let Some(name) = coding.name() {
+        headers.insert(CONTENT_ENCODING, name);
+    }
+    if cfg!(feature = "compression") {
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    if let Some(tag) = tag {
+        headers.insert(ETAG, tag.value());
+    }
+    response
+}
+
+/// The client has the answer in its hands already.
+pub(super) fn not_modified(tag: Tag) -> Response<MetricsBody> {
+    let mut response = Response::new(MetricsBody::new(""));
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    let headers = response.headers_mut();
+    headers.insert(ETAG, tag.value());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if cfg!(feature = "compression") {
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    response
+}
+
+const JSON: &str = "application/json";
+pub(super) const CSV: &str = "text/csv; charset=utf-8";
+pub(super) const JSON_LINES: &str = "application/jsonl";
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response<MetricsBody> {
     // Nothing that is answered has keys that are no strings, or fails in another way.
     let body = serde_json::to_vec(body).expect("the answers of this module are JSON");
-    response(status, "application/json", body)
+    response(status, JSON, body)
 }
 
 /// Why there is no better answer, for people (`error`) and for programs (`code`).
@@ -93,10 +161,36 @@ pub(super) fn not_found() -> Response<MetricsBody> {
     error(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
 }
 
-pub(super) fn method_not_allowed() -> Response<MetricsBody> {
-    let response =
-        error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET and HEAD are allowed here");
-    with(response, ALLOW, HeaderValue::from_static("GET, HEAD"))
+pub(super) fn method_not_allowed(allowed: HeaderValue) -> Response<MetricsBody> {
+    let text = format!("allowed here: {}", allowed.to_str().unwrap_or_default());
+    with(error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &text), ALLOW, allowed)
+}
+
+pub(super) fn busy() -> Response<MetricsBody> {
+    let text = "too many questions are waiting";
+    with(error(StatusCode::SERVICE_UNAVAILABLE, "busy", text), RETRY_AFTER, 1.into())
+}
+
+pub(super) fn lost() -> Response<MetricsBody> {
+    error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer could not be made")
+}
+
+/// What is wrong with the body of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadBody {
+    Unreadable,
+    TooLong,
+}
+
+pub(super) fn bad_body(what: BadBody) -> Response<MetricsBody> {
+    match what {
+        BadBody::Unreadable => error(
+            StatusCode::BAD_REQUEST,
+            "invalid_body",
+            r#"invalid body, expected {"enabled":true} or false"#,
+        ),
+        BadBody::TooLong => error(StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", "the body is too long"),
+    }
 }
 
 pub(super) fn refused(refusal: Refusal) -> Response<MetricsBody> {
@@ -138,16 +232,28 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-pub(super) fn misunderstood(what: Misunderstood) -> Response<MetricsBody> {
-    let (code, text) = match what {
-        Misunderstood::From => ("invalid_from", "invalid 'from' timestamp format, expected RFC3339"),
-        Misunderstood::To => ("invalid_to", "invalid 'to' timestamp format, expected RFC3339"),
-        Misunderstood::Reversed => ("invalid_range", "'to' must be after 'from'"),
-    };
-    error(StatusCode::BAD_REQUEST, code, text)
+pub(super) fn misunderstood(what: &Misunderstood) -> Response<MetricsBody> {
+    #[derive(Serialize)]
+    struct Error<'a> {
+        error: &'a str,
+        code: &'a str,
+        param: &'a str,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        allowed: &'a [String],
+    }
+    let Misunderstood { code, error, param, allowed } = what;
+    json(StatusCode::BAD_REQUEST, &Error { error, code, param, allowed })
 }
 
-pub(super) fn health(status: &Status, snapshot: &Snapshot) -> Response<MetricsBody> {
+pub(super) fn recording(enabled: bool) -> Response<MetricsBody> {
+    #[derive(Serialize)]
+    struct Recording {
+        recording: bool,
+    }
+    json(StatusCode::OK, &Recording { recording: enabled })
+}
+
+pub(super) fn health(status: &Status, snapshot: &Snapshot) -> Plain {
     /// `ok` is that the service answers; whether the file does is `status`.
     #[derive(Serialize)]
     struct Health<'a> {
@@ -166,110 +272,107 @@ pub(super) fn health(status: &Status, snapshot: &Snapshot) -> Response<MetricsBo
         /// The first of them, and the last.
         first: Option<Timestamp>,
         last: Option<Timestamp>,
-        index_bytes: usize,
         file_bytes: u64,
         bad_lines: u64,
         version: &'a str,
     }
     let span = snapshot.span();
-    json(
-        StatusCode::OK,
-        &Health {
-            ok: true,
-            status: if status.error.is_none() { "ok" } else { "degraded" },
-            reason: status.error.as_deref(),
-            recording: status.recording,
-            observed: status.observed,
-            persisted: status.persisted,
-            queued: status.queued,
-            dropped: status.dropped,
+    Plain::json(&Health {
+        ok: true,
+        status: if status.error.is_none() { "ok" } else { "degraded" },
+        reason: status.error.as_deref(),
+        recording: status.recording,
+        observed: status.observed,
+        persisted: status.persisted,
+        queued: status.queued,
+        dropped: status.dropped,
+        events: snapshot.events(),
+        models: snapshot.models(),
+        first: span.map(|(first, _)| first),
+        last: span.map(|(_, last)| last),
+        file_bytes: status.file_bytes,
+        bad_lines: status.bad_lines,
+        version: env!("CARGO_PKG_VERSION"),
+    })
+}
+
+pub(super) fn status(status: &Status, snapshot: &Snapshot) -> Plain {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        version: &'a str,
+        /// What the counts count from.
+        since: Option<Timestamp>,
+        recording: bool,
+        observed: u64,
+        persisted: u64,
+        queued: u64,
+        dropped: u64,
+        dropped_by: DroppedBy,
+        /// When the file was written to without an error last.
+        last_flush: Option<Timestamp>,
+        /// Why the file cannot be written at the moment.
+        reason: Option<&'a str>,
+        /// The last such reason, over or not.
+        last_error: Option<Failure<'a>>,
+        file_bytes: u64,
+        /// Closed segments beside the file.
+        segments: u64,
+        segment_bytes: u64,
+        bad_lines: u64,
+        /// Of the first 20, from 1.
+        bad_line_numbers: &'a [u64],
+        index: Index,
+    }
+    #[derive(Serialize)]
+    struct DroppedBy {
+        queue_full: u64,
+        backlog_full: u64,
+        too_long: u64,
+        closed: u64,
+        unwritten: u64,
+    }
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        at: Timestamp,
+        message: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Index {
+        events: u64,
+        bytes: usize,
+        models: usize,
+        keys: usize,
+        first: Option<Timestamp>,
+        last: Option<Timestamp>,
+    }
+    let span = snapshot.span();
+    let Dropped { queue_full, backlog_full, too_long, closed, unwritten } = status.dropped_by;
+    Plain::json(&Answer {
+        version: env!("CARGO_PKG_VERSION"),
+        since: status.since,
+        recording: status.recording,
+        observed: status.observed,
+        persisted: status.persisted,
+        queued: status.queued,
+        dropped: status.dropped,
+        dropped_by: DroppedBy { queue_full, backlog_full, too_long, closed, unwritten },
+        last_flush: status.last_flush,
+        reason: status.error.as_deref(),
+        last_error: status.last_error.as_ref().map(|error| Failure { at: error.at, message: &error.text }),
+        file_bytes: status.file_bytes,
+        segments: status.segments,
+        segment_bytes: status.segment_bytes,
+        bad_lines: status.bad_lines,
+        bad_line_numbers: &status.bad_line_numbers,
+        index: Index {
             events: snapshot.events(),
+            bytes: snapshot.heap_bytes(),
             models: snapshot.models(),
+            keys: snapshot.keys(),
             first: span.map(|(first, _)| first),
             last: span.map(|(_, last)| last),
-            index_bytes: snapshot.heap_bytes(),
-            file_bytes: status.file_bytes,
-            bad_lines: status.bad_lines,
-            version: env!("CARGO_PKG_VERSION"),
         },
-    )
-}
-
-/// Sums by the names that answers have for them. `tokens` and `requests` are the original's.
-#[derive(Serialize)]
-struct Counts {
-    tokens: u64,
-    requests: u64,
-    errors: u64,
-    aborted: u64,
-    /// Requests without counts: the sums beside it are known to be too low.
-    unknown_usage: u64,
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    cache_read_tokens: u64,
-    cache_write_tokens: u64,
-    reasoning_tokens: u64,
-}
-
-impl From<&Sums> for Counts {
-    fn from(sums: &Sums) -> Self {
-        Self {
-            tokens: sums.total,
-            requests: sums.requests,
-            errors: sums.errors,
-            aborted: sums.aborted,
-            unknown_usage: sums.unknown,
-            prompt_tokens: sums.input,
-            completion_tokens: sums.output,
-            cache_read_tokens: sums.cache_read,
-            cache_write_tokens: sums.cache_write,
-            reasoning_tokens: sums.reasoning,
-        }
-    }
-}
-
-pub(super) fn metrics(from: Timestamp, to: Timestamp, answer: &Answer) -> Response<MetricsBody> {
-    #[derive(Serialize)]
-    struct Metrics<'a> {
-        totals: Counts,
-        by_model: Vec<ByModel<'a>>,
-        timeseries: Vec<Bucket>,
-        from: Timestamp,
-        to: Timestamp,
-    }
-    #[derive(Serialize)]
-    struct ByModel<'a> {
-        model: &'a str,
-        #[serde(flatten)]
-        counts: Counts,
-    }
-    #[derive(Serialize)]
-    struct Bucket {
-        bucket_start: String,
-        #[serde(flatten)]
-        counts: Counts,
-    }
-
-    let rows = answer.groups.iter().flat_map(|table| &table.rows);
-    let by_model = rows.map(|row| ByModel {
-        model: row.values[0].as_deref().unwrap_or_default(),
-        counts: (&row.stats.sums).into(),
-    });
-    let hours = answer.series.iter().map(|bucket| Bucket {
-        // Whole hours, without the fraction that the original did not write.
-        bucket_start: bucket.start.to_string().replace(".000Z", "Z"),
-        counts: (&bucket.stats.sums).into(),
-    });
-    json(
-        StatusCode::OK,
-        &Metrics {
-            totals: (&answer.totals.sums).into(),
-            by_model: by_model.collect(),
-            timeseries: hours.collect(),
-            from,
-            to,
-        },
-    )
+    })
 }
 
 #[cfg(test)]

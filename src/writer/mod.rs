@@ -123,6 +123,17 @@ impl WriterHandle {
         }
     }
 
+    /// [`snapshot`](Self::snapshot) for threads that may wait.
+    pub(crate) fn snapshot_blocking(&self) -> Arc<Snapshot> {
+        if let Some(snapshot) = self.shared.published().complete(&self.shared.tally) {
+            return snapshot;
+        }
+        match self.ask_blocking(Command::Snapshot).recv() {
+            Ok(snapshot) => snapshot,
+            Err(_) => Arc::clone(&self.shared.published().snapshot),
+        }
+    }
+
     /// Writes what is queued, and answers when it is on disk.
     pub(crate) async fn flush(&self) -> Result<(), Error> {
         self.ask(Command::Flush).await.unwrap_or_else(|_| Err(Error::closed()))
@@ -151,6 +162,11 @@ impl WriterHandle {
     /// A few loads and, for the error's text, a lock that nobody holds for long.
     pub(crate) fn status(&self) -> Status {
         self.shared.status()
+    }
+
+    /// Switches recording on or off, as a recorder does.
+    pub(crate) fn set_recording(&self, on: bool) {
+        self.shared.tally.set_on(on);
     }
 
     fn ask<R: Send + 'static>(&self, command: impl FnOnce(Reply<R>) -> Command) -> oneshot::Receiver<R> {

@@ -138,6 +138,14 @@ pub struct UsageStatistics {
     pub rotate_daily: bool,
     /// How closed segments are compressed.
     pub compress: Compression,
+    /// Days for which a segment is kept after the day on which it was closed. Unset: it is not removed for its age.
+    ///
+    /// Of what is removed the sums stay, for each quarter of an hour by model, key, provider and class of status, in a
+    /// file of their own beside the usage file. Needs rotation, since only closed segments are removed.
+    pub keep_days: Option<u32>,
+    /// Bytes that the usage file and its segments, compressed or not, may come to; beyond that the oldest segments are
+    /// removed, as for [`keep_days`](Self::keep_days).
+    pub keep_bytes: Option<u64>,
     /// Events that the queue to the writer holds, at least `flush_events`; one more is dropped and counted.
     pub queue_capacity: usize,
     /// Bytes of lines kept in memory while the file cannot be written; events beyond that are dropped and counted.
@@ -165,6 +173,8 @@ impl Default for UsageStatistics {
             rotate_bytes: None,
             rotate_daily: false,
             compress: Compression::None,
+            keep_days: None,
+            keep_bytes: None,
             queue_capacity: 8192,
             backlog_bytes: 16 << 20,
             drop_deadline: Duration::from_secs(5),

@@ -10,7 +10,7 @@ use crate::{
     queue::{self, Recorder},
     store,
     tap::Entry,
-    writer::WriterHandle,
+    writer::{self, WriterHandle},
 };
 
 /// Everything that is known about usage, and the way to the layer and the management service.
@@ -95,7 +95,7 @@ impl Usage {
         let management = manage::Settings::new(&config.remote_management)?;
         let path = config.usage_file();
         let mut index = Index::new(caps);
-        let opened = store::open(&path, settings, |event| index.insert(event), progress)?;
+        let opened = store::open(&path, settings, |past| writer::take_in(&mut index, past), progress)?;
         let (recorder, events) = queue::channel(settings.queue_capacity);
         recorder.set_on(config.usage_statistics_enabled);
         let writer = WriterHandle::spawn(events, index, opened, path.clone(), settings)
@@ -194,8 +194,17 @@ impl Usage {
 const MAX_QUEUE_CAPACITY: usize = 1 << 24;
 
 fn check(settings: &UsageStatistics) -> Result<(), Error> {
-    let UsageStatistics { flush_events, flush_interval, queue_capacity, rotate_bytes, compress, .. } =
-        settings;
+    let UsageStatistics {
+        flush_events,
+        flush_interval,
+        queue_capacity,
+        rotate_bytes,
+        rotate_daily,
+        compress,
+        keep_days,
+        keep_bytes,
+        ..
+    } = settings;
     for (name, value, most) in [
         ("max-models", settings.max_models, Caps::MOST_MODELS),
         ("max-keys", settings.max_keys, Caps::MOST_KEYS),
@@ -225,6 +234,12 @@ fn check(settings: &UsageStatistics) -> Result<(), Error> {
     if *rotate_bytes == Some(0) {
         return Err(Error::config(
             "rotate-bytes must be at least 1; leave it out to have no rotation by size",
+        ));
+    }
+    let rotates = rotate_bytes.is_some() || *rotate_daily;
+    if !rotates && (keep_days.is_some() || keep_bytes.is_some()) {
+        return Err(Error::config(
+            "keep-days and keep-bytes need rotate-daily or rotate-bytes: only what is closed can be removed",
         ));
     }
     if !store::is_known(*compress) {

@@ -646,6 +646,8 @@ mod settings {
         assert!(refused(|c| c.usage_statistics.flush_interval = Duration::ZERO).starts_with("flush-seconds"));
         assert!(refused(|c| c.usage_statistics.queue_capacity = 49).starts_with("queue-capacity (49)"));
         assert!(refused(|c| c.usage_statistics.rotate_bytes = Some(0)).starts_with("rotate-bytes"));
+        assert!(refused(|c| c.usage_statistics.keep_days = Some(30)).contains("rotate-daily"));
+        assert!(refused(|c| c.usage_statistics.keep_bytes = Some(1 << 30)).contains("rotate-daily"));
         assert!(refused(|c| c.usage_statistics.queue_capacity = usize::MAX).starts_with("queue-capacity"));
         assert!(refused(|c| c.usage_statistics.max_models = 65_535).starts_with("max-models (65535)"));
         assert!(refused(|c| c.usage_statistics.max_keys = usize::MAX).starts_with("max-keys"));

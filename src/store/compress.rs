@@ -29,19 +29,14 @@ pub(crate) fn decoded<'a>(
     }
 }
 
-/// Compresses `from` to `to`, asking before each piece whether to stop; that gives the error `Interrupted`.
-pub(crate) fn encode(
-    from: &mut dyn Read,
-    to: &mut dyn Write,
-    compression: Compression,
-    is_stopped: &dyn Fn() -> bool,
-) -> io::Result<()> {
+/// Compresses `from` to `to`.
+pub(crate) fn encode(from: &mut dyn Read, to: &mut dyn Write, compression: Compression) -> io::Result<()> {
     match compression {
-        Compression::None => copy(from, to, is_stopped),
+        Compression::None => copy(from, to),
         #[cfg(feature = "decompression-gzip")]
         Compression::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(to, flate2::Compression::default());
-            copy(from, &mut encoder, is_stopped)?;
+            copy(from, &mut encoder)?;
             encoder.finish()?.flush()
         }
         #[cfg(feature = "decompression-zstd")]
@@ -49,7 +44,7 @@ pub(crate) fn encode(
             let mut encoder = zstd::stream::write::Encoder::new(to, zstd::DEFAULT_COMPRESSION_LEVEL)?;
             // So that a file that has lost a piece says so when it is read.
             encoder.include_checksum(true)?;
-            copy(from, &mut encoder, is_stopped)?;
+            copy(from, &mut encoder)?;
             encoder.finish()?.flush()
         }
         #[cfg(not(all(feature = "decompression-gzip", feature = "decompression-zstd")))]
@@ -73,17 +68,19 @@ pub(crate) fn is_same(mut a: impl Read, mut b: impl Read) -> io::Result<bool> {
 
 const PIECE: usize = 64 << 10;
 
-fn copy(from: &mut dyn Read, to: &mut dyn Write, is_stopped: &dyn Fn() -> bool) -> io::Result<()> {
+fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
     loop {
-        if is_stopped() {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
         match fill(from, &mut piece)? {
             0 => return Ok(()),
             n => to.write_all(&piece[..n])?,
         }
     }
+}
+
+/// How long a file was before it was compressed.
+pub(super) fn decoded_len(file: impl Read + Send, compression: Compression) -> io::Result<u64> {
+    io::copy(&mut decoded(file, compression)?, &mut io::sink())
 }
 
 /// Reads until `buffer` is full or nothing more comes.
@@ -119,7 +116,7 @@ mod tests {
 
     fn encoded(text: &[u8], compression: Compression) -> Vec<u8> {
         let mut file = Vec::new();
-        encode(&mut &*text, &mut file, compression, &|| false).unwrap();
+        encode(&mut &*text, &mut file, compression).unwrap();
         file
     }
 
@@ -147,14 +144,6 @@ mod tests {
             for file in [&file[..file.len() - 1], &damaged] {
                 assert!(io::copy(&mut decoded(file, compression).unwrap(), &mut io::sink()).is_err());
             }
-        }
-    }
-
-    #[test]
-    fn it_stops_when_told() {
-        for compression in known() {
-            let stopped = encode(&mut io::repeat(1), &mut io::sink(), compression, &|| true);
-            assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::Interrupted);
         }
     }
 

@@ -4,6 +4,7 @@
 //! it is, whatever it holds. A history may be more than one file: see [`segments`].
 
 mod active;
+mod aggregate;
 mod append;
 mod compress;
 #[cfg(test)]
@@ -32,10 +33,11 @@ use std::{
 };
 
 pub(crate) use active::{Complaint, Disk, UsageFile};
+pub(crate) use aggregate::Aggregate;
 pub(crate) use append::Appender;
 pub(crate) use compress::is_known;
 pub(crate) use load::{History, MAX_LINE};
-pub(crate) use upkeep::{Inventory, Upkeep};
+pub(crate) use upkeep::{Done, Inventory, Upkeep};
 
 use crate::{
     Error, Timestamp,
@@ -43,9 +45,11 @@ use crate::{
     event::EventRef,
 };
 use active::Rotation;
+use aggregate::{Absorbed, Record};
 use files::{Files, System};
 use seen::Seen;
 use segments::{Names, Segment, UtcDay};
+use upkeep::{Retention, Sorted};
 
 /// A usage file, ready to be appended to, and what there is beside it.
 #[derive(Debug)]
@@ -55,6 +59,15 @@ pub(crate) struct Opened<D = UsageFile> {
     pub(crate) inventory: Inventory,
     /// `None` if there is nothing to be done, whatever happens.
     pub(crate) upkeep: Option<Upkeep>,
+}
+
+/// What a history is made of.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is of the large variant")]
+pub(crate) enum Past<'a> {
+    Event(EventRef<'a>),
+    /// Of events that are in no file any more.
+    Sums(&'a Aggregate),
 }
 
 /// How far the loading of the history has come.
@@ -70,7 +83,8 @@ pub struct Progress {
 }
 
 /// Opens the usage file at `path`, and makes it and its directory where they are missing; gives every event of its
-/// history, segments included, to `each`: segment by segment from the oldest one, each in its own order.
+/// history to `each`: what is left of segments that are gone, then segment by segment from the oldest one, each in its
+/// own order.
 ///
 /// An `id` that comes twice in a file is two events here: this crate never writes one twice, and to remember every id
 /// would cost more than the index. Whatever brings foreign lines into the file has to look at ids before. But an id
@@ -78,7 +92,7 @@ pub struct Progress {
 pub(crate) fn open(
     path: &Path,
     settings: &UsageStatistics,
-    mut each: impl FnMut(EventRef<'_>) + Send,
+    mut each: impl FnMut(Past<'_>) + Send,
     progress: impl FnMut(Progress) + Send,
 ) -> Result<Opened, Error> {
     let files: Arc<dyn Files> = Arc::new(System);
@@ -88,8 +102,12 @@ pub(crate) fn open(
     let lock = files.lock(path)?;
     // Everything is looked at only now: before, somebody else might still have been writing.
     let failed = |action| move |e| Error::file(path, action, e);
-    let segments = recover(&*files, &names).map_err(failed("look for segments of"))?;
+    let absorbed = upkeep::absorbed(&*files, &names).map_err(failed("read the aggregates beside"))?;
+    let segments = recover(&*files, &names, &absorbed).map_err(failed("look for segments of"))?;
 
+    load_aggregates(&*files, &names, |aggregate| each(Past::Sums(aggregate)))
+        .map_err(failed("read the aggregates beside"))?;
+    let mut each = |event: EventRef<'_>| each(Past::Event(event));
     let paths = segments.iter().map(|segment| &*segment.path).chain([path]);
     let total_bytes = paths.filter_map(|path| Some(fs::metadata(path).ok()?.len())).sum();
     let mut history = History::default();
@@ -107,10 +125,15 @@ pub(crate) fn open(
 
     let handle = files.append(path).map_err(failed("open the usage file"))?;
     let rotation = Rotation { bytes: settings.rotate_bytes, daily: settings.rotate_daily };
-    let newest = segments.last().map(|segment| segment.id);
+    let newest =
+        segments.iter().map(|segment| segment.id).chain(absorbed.iter().map(|segment| segment.id)).max();
     let names = Arc::new(names);
-    let upkeep =
-        Upkeep { files: Arc::clone(&files), names: Arc::clone(&names), compression: settings.compress };
+    let upkeep = Upkeep {
+        files: Arc::clone(&files),
+        names: Arc::clone(&names),
+        compression: settings.compress,
+        retention: Retention::of(settings),
+    };
     let has_upkeep = rotation.is_any() || settings.compress != Compression::None;
     let inventory =
         upkeep.inventory().map_err(|e| Error::file(upkeep.names.active(), "look for segments of", e))?;
@@ -126,6 +149,19 @@ pub(crate) fn open(
 /// Gives every event of a usage file to `each`, and their number.
 pub(crate) fn read(path: &Path, threads: usize, each: impl FnMut(EventRef<'_>) + Send) -> io::Result<u64> {
     Ok(load::load(File::open(path)?, threads, each, |_| {})?.events)
+}
+
+fn load_aggregates(files: &dyn Files, names: &Names, mut each: impl FnMut(&Aggregate)) -> io::Result<()> {
+    let path = names.aggregates();
+    if files.identity(&path)?.is_none() {
+        return Ok(());
+    }
+    for record in aggregate::lines(files.read(&path)?, names) {
+        if let Record::Sums(aggregate) = record? {
+            each(&aggregate);
+        }
+    }
+    Ok(())
 }
 
 /// Makes the usage file and its directory where they are missing. Gives its path with links resolved, since two ways to
@@ -156,36 +192,26 @@ fn make(files: &dyn Files, path: &Path) -> Result<(PathBuf, UtcDay), Error> {
     Ok((path, UtcDay::of(written.unwrap_or_else(Timestamp::now))))
 }
 
-/// Clears away what a process that came to its end on the way left half done, and gives the segments that are whole and
-/// count.
-fn recover(files: &dyn Files, names: &Names) -> io::Result<Vec<Segment>> {
+/// Clears away what a process that came to its end on the way left half done, and gives the segments that count.
+fn recover(files: &dyn Files, names: &Names, absorbed: &[Absorbed]) -> io::Result<Vec<Segment>> {
     for leftover in names.leftovers(files)? {
         // It means nothing to anybody, and is made anew in its place.
         let _ = files.remove(&leftover);
     }
-    let mut segments = names.segments(files)?;
-    let plain: Vec<_> =
-        segments.iter().filter(|segment| segment.compression == Compression::None).cloned().collect();
-    for plain in plain {
-        let compressed =
-            |segment: &Segment| segment.id == plain.id && segment.compression != Compression::None;
-        let Some(copy) = segments.iter().find(|segment| compressed(segment)) else { continue };
-        if is_copy(files, copy, &plain).unwrap_or(false) {
-            // The last step of compressing it. If it fails now, it does not count all the same.
-            let _ = files.remove(&plain.path);
-            segments.retain(|segment| *segment != plain);
-        } else {
-            // A segment is whole until it is removed, so that one is the one to be trusted.
-            segments.retain(|segment| !compressed(segment));
-        }
+    let Sorted { mut segments, copies } = Sorted::of(files, names)?;
+    for copy in copies {
+        // If it fails, it does not count all the same.
+        let _ = files.remove(&copy.path);
     }
-    Ok(segments)
-}
-
-/// `copy`, which is compressed, holds what `plain` does.
-fn is_copy(files: &dyn Files, copy: &Segment, plain: &Segment) -> io::Result<bool> {
-    let copy = compress::decoded(files.read(&copy.path)?, copy.compression)?;
-    compress::is_same(copy, files.read(&plain.path)?)
+    let mut result = Ok(());
+    segments.retain(|segment| match upkeep::is_absorbed(files, segment, absorbed) {
+        Ok(is_absorbed) => !is_absorbed,
+        Err(e) => {
+            result = Err(e);
+            false
+        }
+    });
+    result.map(|()| segments)
 }
 
 /// Loads one file after the other, and says how far it is with all of them.

@@ -29,6 +29,11 @@ impl UtcDay {
         Self(moment.unix_millis().div_euclid(DAY))
     }
 
+    /// The first millisecond after it.
+    pub(crate) fn end(self) -> Timestamp {
+        Timestamp::from_unix_millis((self.0 + 1) * DAY)
+    }
+
     /// `2026-03-01`
     fn name(self) -> String {
         let mut name = Timestamp::from_unix_millis(self.0 * DAY).to_string();
@@ -122,6 +127,12 @@ impl Names {
         }
     }
 
+    /// The name of a segment that is not compressed.
+    pub(super) fn plain_name(&self, id: SegmentId) -> String {
+        let path = self.segment(id, Compression::None);
+        path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     fn beside(&self, what: &str, compression: Compression) -> PathBuf {
         let mut name = self.stem.clone();
         name.push(format!(".{what}{}{}", self.extension, suffix(compression)));
@@ -147,6 +158,16 @@ impl Names {
             None => (rest, 0),
         };
         Some((SegmentId { day: UtcDay::parse(day)?, number }, compression))
+    }
+
+    /// The segment that is meant by what [`plain_name`](Self::plain_name) gave.
+    pub(super) fn id(&self, plain_name: &str) -> Option<SegmentId> {
+        // A stem that is no text was replaced by one that is.
+        let stem = self.stem.to_string_lossy();
+        let rest = plain_name.strip_prefix(&*stem)?;
+        let mut name = self.stem.clone();
+        name.push(rest);
+        self.parse(&name).map(|(id, _)| id)
     }
 
     /// The name is one that we give to what is half done.

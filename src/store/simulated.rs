@@ -21,6 +21,8 @@ struct World {
     names: BTreeMap<PathBuf, usize>,
     /// As they were when the directory was synced.
     durable_names: BTreeMap<PathBuf, usize>,
+    /// Those that were removed since then.
+    removed: Vec<PathBuf>,
     /// Changes so far.
     steps: usize,
     plan: Plan,
@@ -46,7 +48,8 @@ pub(super) struct Plan {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Left {
     Nothing,
-    Half,
+    /// Of names, what was removed; the system may do it in any order. Of bytes, half of them.
+    Some,
     All,
 }
 
@@ -59,14 +62,20 @@ impl Simulated {
         self.world().steps
     }
 
-    /// What is found after a loss of power, of which `names` says whether the names are those of the last sync.
-    pub(super) fn after_loss_of_power(&self, names: Left, bytes: Left) -> BTreeMap<PathBuf, Vec<u8>> {
+    /// What is found after a loss of power.
+    pub(super) fn after_loss_of_power(&self, left_names: Left, bytes: Left) -> BTreeMap<PathBuf, Vec<u8>> {
         let world = self.world();
-        let names = if matches!(names, Left::Nothing) { &world.durable_names } else { &world.names };
+        let mut names = match left_names {
+            Left::Nothing | Left::Some => world.durable_names.clone(),
+            Left::All => world.names.clone(),
+        };
+        if matches!(left_names, Left::Some) {
+            names.retain(|path, _| !world.removed.contains(path));
+        }
         let content = |inode: &Inode| {
             let lost = match bytes {
                 Left::Nothing => inode.bytes.len() - inode.durable,
-                Left::Half => (inode.bytes.len() - inode.durable).div_ceil(2),
+                Left::Some => (inode.bytes.len() - inode.durable).div_ceil(2),
                 Left::All => 0,
             };
             inode.bytes[..inode.bytes.len() - lost].to_vec()
@@ -156,6 +165,7 @@ impl Files for Simulated {
         world.find(path)?;
         world.step()?;
         world.names.remove(path);
+        world.removed.push(path.to_owned());
         Ok(())
     }
 
@@ -176,6 +186,7 @@ impl Files for Simulated {
         let mut world = self.world();
         world.step()?;
         world.durable_names = world.names.clone();
+        world.removed.clear();
         Ok(())
     }
 

@@ -11,8 +11,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Shared, unpoisoned};
-use crate::store::Upkeep;
+use super::{Command, WriterHandle, unpoisoned};
+use crate::{
+    Timestamp,
+    store::{Done, Upkeep},
+};
 
 /// How long nothing is looked at when nothing happens. Time alone makes segments old.
 const IDLE: Duration = Duration::from_secs(60 * 60);
@@ -28,14 +31,19 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn spawn(upkeep: Upkeep, shared: Arc<Shared>) -> io::Result<Self> {
+    /// Tells the writer what has left the disk.
+    pub(super) fn spawn(upkeep: Upkeep, writer: WriterHandle) -> io::Result<Self> {
         let (bell, rings) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let run = move || {
             let is_stopped = || stopped.load(Ordering::Relaxed);
             while !is_stopped() {
-                let result = upkeep.run(&is_stopped);
+                let Done { retired, result } = upkeep.run(Timestamp::now(), &is_stopped);
+                if let Some(before) = retired {
+                    writer.send(Command::Retire(before));
+                }
+                let shared = &writer.shared;
                 if let Ok(inventory) = upkeep.inventory() {
                     *unpoisoned(&shared.inventory) = inventory;
                 }

@@ -54,10 +54,43 @@ use tokio::sync::oneshot;
 use crate::{
     Error, Timestamp, UsageEvent,
     config::UsageStatistics,
-    index::{Index, Snapshot},
+    index::{self, Index, Snapshot},
     queue::{Events, Tally},
-    store::{Complaint, Disk, History, Inventory, Opened},
+    store::{Aggregate, Complaint, Disk, History, Inventory, Opened, Past},
 };
+
+/// Takes in what the history is made of.
+pub(crate) fn take_in(index: &mut Index, past: Past<'_>) {
+    match past {
+        Past::Event(event) => index.insert(event),
+        Past::Sums(Aggregate { cell, counts }) => index.insert_aggregate(&index::Aggregate {
+            start: cell.start,
+            model: &cell.model,
+            key: cell.key,
+            provider: cell.provider.as_deref(),
+            class: cell.class,
+            sums: index::Sums {
+                requests: counts.requests,
+                errors: counts.errors,
+                aborted: counts.aborted,
+                unknown: counts.unknown,
+                input: counts.input,
+                output: counts.output,
+                total: counts.total,
+                cache_read: counts.cache_read,
+                cache_write: counts.cache_write,
+                cache_write_1h: counts.cache_write_1h,
+                reasoning: counts.reasoning,
+            },
+            spent: index::Spent {
+                timed: counts.timed,
+                duration: counts.duration_us / 1000,
+                first_bytes: counts.first_bytes,
+                first_byte: counts.first_byte_us / 1000,
+            },
+        }),
+    }
+}
 
 /// How the writer is spoken to. Cheap to clone; does not keep the writer alive.
 #[derive(Clone)]
@@ -100,7 +133,7 @@ impl WriterHandle {
             end: AtomicU8::new(RUNNING),
         });
         let handle = Self { commands: sender, shared: Arc::clone(&shared) };
-        let keeper = upkeep.map(|upkeep| Keeper::spawn(upkeep, Arc::clone(&shared))).transpose()?;
+        let keeper = upkeep.map(|upkeep| Keeper::spawn(upkeep, handle.clone())).transpose()?;
         if let Some(keeper) = &keeper {
             appender.report_to(keeper.bell());
         }
@@ -221,7 +254,8 @@ pub struct Status {
     pub dropped: u64,
     /// The same by reason. Their sum is `dropped`.
     pub dropped_by: Dropped,
-    /// Events in memory, the loaded history included.
+    /// Events that were loaded, and those recorded since. Of those that were removed before the start there are only
+    /// sums, which are not counted here.
     pub events: u64,
     /// Lines of the history that could not be read.
     pub bad_lines: u64,
@@ -237,7 +271,7 @@ pub struct Status {
     pub segments: u64,
     /// Their length, compressed or not.
     pub segment_bytes: u64,
-    /// Why the file cannot be written, synced or rotated at the moment, or a segment not be compressed.
+    /// Why the file cannot be written, synced or rotated at the moment, or a segment not be compressed or removed.
     pub error: Option<String>,
     /// The last such reason, over or not.
     pub last_error: Option<LastError>,
@@ -279,6 +313,8 @@ pub struct LastError {
 }
 
 enum Command {
+    /// What was from before then is in no file any more.
+    Retire(Timestamp),
     Snapshot(Reply<Arc<Snapshot>>),
     Flush(Reply<Result<(), Error>>),
     Close(Reply<Result<(), Error>>),

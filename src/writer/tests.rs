@@ -550,6 +550,54 @@ mod the_end {
     }
 }
 
+/// F36
+mod events_that_leave_the_disk {
+    use super::*;
+    use crate::{index::Query, store};
+
+    fn requests(snapshot: &Snapshot) -> u64 {
+        snapshot.query(&Query::over(Timestamp::MIN, Timestamp::MAX)).totals.sums.requests
+    }
+
+    #[test]
+    fn leave_memory_with_it_and_keep_their_sums_over_a_restart() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("usage.json");
+        let settings = UsageStatistics {
+            flush_events: 1,
+            rotate_bytes: Some(1),
+            keep_bytes: Some(0),
+            ..UsageStatistics::default()
+        };
+        let open = || {
+            let mut index = Index::default();
+            let opened = store::open(&path, &settings, |past| take_in(&mut index, past), |_| {}).unwrap();
+            let (recorder, events) = queue::channel::<UsageEvent>(1000);
+            (recorder, WriterHandle::spawn(events, index, opened, path.clone(), &settings).unwrap())
+        };
+        let (recorder, writer) = open();
+        for hour in 0..5 {
+            let at = Timestamp::from_unix_millis(1_770_000_000_000 + hour * 3_600_000);
+            recorder.push(UsageEvent::new(at, "gpt-4o"));
+        }
+        writer.flush_blocking().unwrap();
+        let snapshot = || writer.ask_blocking(Command::Snapshot).recv().unwrap();
+        // The last one is in the usage file, and the one before shares its sums' quarter of an hour with what may come.
+        while snapshot().events() > 2 {
+            thread::yield_now();
+        }
+        assert_eq!((snapshot().events(), requests(&snapshot())), (2, 5));
+        assert_eq!(writer.status().error, None);
+        writer.close_blocking().unwrap();
+
+        let (_recorder, writer) = open();
+        let status = writer.status();
+        assert_eq!((status.events, status.segments, status.error), (1, 0, None));
+        let snapshot = writer.ask_blocking(Command::Snapshot).recv().unwrap();
+        assert_eq!((snapshot.events(), requests(&snapshot)), (1, 5));
+    }
+}
+
 mod callers {
     use super::*;
 

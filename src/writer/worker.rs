@@ -182,6 +182,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
     fn hear(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
+                Command::Retire(before) => self.index.retire(before),
                 Command::Snapshot(reply) => self.snapshots.push(reply),
                 Command::Flush(reply) => {
                     self.flushes.push(Flush { upto: None, reply });

@@ -306,6 +306,14 @@ mod tests {
         }
     }
 
+    /// A heat map has 168 cells, however few models are asked for.
+    #[test]
+    fn a_limit_is_for_what_clients_can_make_up() {
+        let query = "group_by=model&group_by=weekday,hour_of_day&group_by=usage&group_by=key,status&limit=3";
+        let tops: Vec<_> = parse(query).unwrap().query().groupings.iter().map(|table| table.top).collect();
+        assert_eq!(tops[1..], [Some(3), None, None, Some(3)]);
+    }
+
     #[test]
     fn what_is_not_said_is_as_it_was_in_the_original() {
         let question = parse("").unwrap();

@@ -9,9 +9,8 @@ import { choose, clearFilters, place, setUpFilters, showFilters, showRange } fro
 import { BROWSER_ZONE, bytes, exact, span, time } from "./format.js";
 import { setUpHeat, showHeat } from "./heat.js";
 import * as recent from "./recent.js";
-import { everything } from "./older.js";
 import { banner, hideScreen, meaning, showBan, showEmpty, showFirstRun, showQuestion, showRefusal } from "./screens.js";
-import { filters, range, read, write } from "./state.js";
+import { conditions, filters, range, read, write } from "./state.js";
 import { draw, setUpTimeline, showTimeline } from "./timeline.js";
 
 const BARS = ["model", "key", "provider"];
@@ -39,21 +38,23 @@ async function load(why = "change") {
   const { signal } = (asking = new AbortController());
   // The numbers from before stay, and are dimmed when somebody waits for others.
   $("content").setAttribute("aria-busy", String(why !== "poll"));
-  $("refresh").classList.toggle("turning", true);
+  const common = [...range(state), ...conditions(state), ["tz", state.zone]];
   const extra = breakdown.isUsual() ? undefined : ask("metrics", [...common, ["interval", "none"], ["metrics", "all"], ...breakdown.parameters()], signal);
+  let answers;
   try {
-    const [metrics, status, events, table] = await everything(state, signal);
-    failures = 0;
-    show(metrics, status, events, table, why);
+    answers = await Promise.all([
+      ask("metrics", [...common, ...question()], signal),
+      ask("status", [], signal),
+      ask("events", [...common, ...recent.parameters()], signal),
+      extra,
+    ]);
   } catch (error) {
-    if (signal.aborted) return;
-    fail(error);
+    return signal.aborted ? undefined : fail(error);
   } finally {
-    if (!signal.aborted) {
-      $("content").setAttribute("aria-busy", "false");
-      $("refresh").classList.toggle("turning", false);
-    }
+    if (!signal.aborted) $("content").setAttribute("aria-busy", "false");
   }
+  failures = 0;
+  show(...answers, why);
 }
 
 /** The one question that most of the page is the answer to. */
@@ -86,7 +87,6 @@ function show(metrics, status, events, table, why) {
   showRange(metrics.meta, state.zone);
   const { totals } = metrics;
   const isFiltered = filters(state).length > 0;
-  const holds = status.index?.events ?? status.events;
   $("content").hidden = totals.requests === 0;
   if (totals.requests > 0) {
     hideScreen();
@@ -95,11 +95,11 @@ function show(metrics, status, events, table, why) {
     showUse();
     showTable();
     recent.showRecent(events, state.zone);
-  } else if (holds === 0) showFirstRun(status.recording);
+  } else if (status.index.events === 0) showFirstRun(status.recording);
   else {
     const at = (moment) => (moment ? time.minute(Date.parse(moment), state.zone) : "earlier");
     const longer = () => change({ range: "30d", from: undefined, to: undefined });
-    showEmpty({ first: at(status.first ?? status.since), last: at(status.last) }, isFiltered, { longer, clear: clearFilters });
+    showEmpty({ first: at(status.index.first), last: at(status.index.last) }, isFiltered, { longer, clear: clearFilters });
   }
   if (why !== "poll") announce(`${exact(totals.requests)} requests, ${exact(totals.tokens)} tokens, ${exact(totals.errors)} errors.`);
   banner("away", "");
@@ -127,16 +127,15 @@ function showStatus(status) {
   $("recording").dataset.on = String(status.recording);
   $("recording").textContent = status.recording ? "Recording" : "Recording off";
   const turnOn = el("button", { type: "button", onclick: () => record(true) }, "Turn recording on");
-  banner("recording", status.recording ? "" : "Recording is off: calls pass unseen, and the numbers below do not grow.", status.index && turnOn);
+  banner("recording", status.recording ? "" : "Recording is off: calls pass unseen, and the numbers below do not grow.", turnOn);
   const troubles = [];
-  const error = status.last_error?.message ?? status.last_error ?? status.reason;
-  if (error) troubles.push(`Events cannot be written at the moment: ${clean(error, 200)}.`);
+  if (status.reason) troubles.push(`Events cannot be written at the moment: ${clean(status.reason, 200)}.`);
   if (status.dropped > 0) troubles.push(`${exact(status.dropped)} events were lost.`);
   banner("trouble", troubles.join(" "));
-  const since = status.since ?? status.first;
-  const holds = status.index?.events ?? status.events;
-  $("since").textContent = since ? `Data since ${time.minute(Date.parse(since), state.zone)}` : "No data yet";
-  $("size").textContent = `${exact(holds)} events, ${bytes(status.file_bytes)} on disk, ${bytes(status.index?.bytes ?? status.index_bytes)} in memory`;
+  const { index, bad_lines: bad } = status;
+  $("since").textContent = index.first ? `Data since ${time.minute(Date.parse(index.first), state.zone)}` : "No data yet";
+  const unread = bad > 0 ? `, ${exact(bad)} lines that cannot be read` : "";
+  $("size").textContent = `${exact(index.events)} events, ${bytes(status.file_bytes + status.segment_bytes)} on disk, ${bytes(index.bytes)} in memory${unread}`;
   $("version").textContent = `tower-llm-usage ${clean(status.version ?? "", 20)}`;
 }
 
@@ -275,12 +274,12 @@ function setUp() {
   setUpTimeline((from, to) => change({ range: "custom", from, to }));
   setUpHeat();
   recent.setUpRecent(() => load());
-  const whole = () => [...range(state), ...filters(state), ["tz", state.zone], ["interval", "none"], ["metrics", "all"], ["group_by", breakdown.view.dimension], ["format", "csv"]];
+  const whole = () => [...range(state), ...conditions(state), ["tz", state.zone], ["interval", "none"], ["metrics", "all"], ["group_by", breakdown.view.dimension], ["format", "csv"]];
   breakdown.setUpBreakdown(
     () => load(),
     () => save("metrics", whole(), `usage-by-${breakdown.view.dimension}.csv`).catch(fail),
   );
-  $("recent-csv").addEventListener("click", () => save("export", [...range(state), ...filters(state), ["format", "csv"]], "usage.csv").catch(fail));
+  $("recent-csv").addEventListener("click", () => save("export", [...range(state), ...conditions(state), ["format", "csv"]], "usage.csv").catch(fail));
   $("measure").addEventListener("change", ({ target }) => {
     state = { ...state, measure: target.value };
     history.replaceState(null, "", address());
@@ -294,7 +293,7 @@ function setUp() {
     load();
   });
   // There is nothing behind it to go back to.
-  $("login").addEventListener("cancel", (event) => event.preventDefault());
+  $("login").addEventListener("close", () => key.read() || logIn($("problem").textContent));
   addEventListener("popstate", () => {
     state = read();
     takeKey();

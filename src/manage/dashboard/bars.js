@@ -11,7 +11,7 @@ export function showBars(dimension, group, totals, measure, onpick) {
   const most = Math.max(1, ...rows.map(({ counts }) => counts[measure]));
   const body = rows.map(({ counts, value, known }) => {
     const title = known
-      ? el("button", { type: "button", class: "pick", "data-keep": `${dimension} ${value}`, "aria-label": `Only ${wording(dimension, value, 60)}`, onclick: () => onpick(dimension, value) }, name(dimension, value))
+      ? el("button", { type: "button", class: "pick", "data-keep": wording(dimension, value, 300), onclick: () => onpick(dimension, value) }, el("span", { class: "hidden" }, "Only "), name(dimension, value))
       : el("span", { class: "quiet" }, value);
     const share = totals[measure] > 0 ? percent(counts[measure] / totals[measure]) : "";
     return el(

@@ -35,13 +35,14 @@ export function setUpBreakdown(onchange, onsave) {
   $("breakdown-csv").addEventListener("click", onsave);
   $("breakdown").querySelector("thead tr").append(
     el("th", { scope: "col" }),
-    ...COLUMNS.map(({ title, sort }) => {
+    ...COLUMNS.map(({ title, id, measured }) => {
+      if (measured) return el("th", { scope: "col" }, title);
       const choose = () => {
-        view.reversed = view.sort === sort && !view.reversed;
-        view.sort = sort;
+        view.reversed = view.sort === id && !view.reversed;
+        view.sort = id;
         onchange();
       };
-      return el("th", { scope: "col" }, el("button", { type: "button", onclick: choose, "data-sort": sort }, title));
+      return el("th", { scope: "col" }, el("button", { type: "button", onclick: choose, "data-sort": id }, title));
     }),
   );
 }
@@ -55,7 +56,7 @@ export function showBreakdown(group, totals) {
     const order = button.dataset.sort === view.sort ? (upward ? "ascending" : "descending") : null;
     order ? button.parentNode.setAttribute("aria-sort", order) : button.parentNode.removeAttribute("aria-sort");
   }
-  const cells = (counts) => COLUMNS.map(({ sort, format }) => number("td", counts[sort], format));
+  const cells = (counts) => COLUMNS.map(({ id, format }) => number("td", counts[id], format));
   const rows = group.rows.map((counts) => el("tr", {}, el("th", { scope: "row" }, name(view.dimension, counts[view.dimension])), ...cells(counts)));
   if (upward) rows.reverse();
   if (group.other) {

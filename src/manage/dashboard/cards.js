@@ -26,7 +26,7 @@ function showCard({ title, hint, value, format, share, better }, totals, before,
 
 /** An arrow, a number, and for those who do not see the arrow a word. */
 function change(now, before, format, share, better) {
-  if (now == null || before == null) return [el("span", { class: "quiet" }, NOTHING)];
+  if (now == null || before == null) return [el("span", { class: "quiet" }, now == null ? NOTHING : "nothing before")];
   const difference = now - before;
   const relative = share ? difference : difference / before;
   if (Math.abs(relative) < 0.0005 || difference === 0) return [el("span", { class: "quiet" }, "unchanged")];

@@ -70,12 +70,12 @@ function proposeCustom() {
 
 function showChips() {
   const chip = (text, label, onclick) =>
-    el("li", {}, el("button", { type: "button", class: "chip", "aria-label": `Remove ${label}`, "data-keep": label, onclick }, ...text, el("span", { "aria-hidden": "true" }, " ×")));
+    el("li", {}, el("button", { type: "button", class: "chip", "data-keep": label, onclick }, el("span", { class: "hidden" }, "Remove "), ...text, el("span", { "aria-hidden": "true" }, " ×")));
   const chips = Object.entries(state.filters).flatMap(([dimension, values]) =>
     values.map((value) => {
       const title = DIMENSIONS[dimension];
       const without = () => choose(dimension, values.filter((other) => other !== value));
-      return chip([`${title}: `, name(dimension, value)], `${title} ${wording(dimension, value, 60)}`, without);
+      return chip([`${title}: `, name(dimension, value)], `${title} ${wording(dimension, value, 300)}`, without);
     }),
   );
   if (state.range === "custom") {
@@ -127,11 +127,12 @@ function setUpChoice(dimension) {
     // What is chosen can be taken back, also where it does not occur.
     const missing = search.value.trim() ? [] : chosen.filter((value) => !values.some((known) => (known.value ?? "") === value));
     const rows = [...missing.map((value) => ({ value, requests: 0 })), ...values].map(({ value, requests }) => {
-      const box = el("input", { type: "checkbox", value: value ?? "" });
-      box.checked = chosen.includes(value ?? "");
+      const own = value ?? "";
+      const box = el("input", { type: "checkbox" });
+      box.checked = chosen.includes(own);
       box.addEventListener("change", () => {
-        const others = state.filters[dimension].filter((other) => other !== box.value);
-        choose(dimension, box.checked ? [...others, box.value] : others);
+        const others = state.filters[dimension].filter((other) => other !== own);
+        choose(dimension, box.checked ? [...others, own] : others);
       });
       return el("label", {}, box, name(dimension, value), el("span", { class: "uses", title: `${exact(requests)} requests` }, count(requests)));
     });

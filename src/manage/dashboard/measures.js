@@ -32,19 +32,19 @@ export const PARTS = {
   ],
 };
 
-/** The columns of the breakdown; `sort` is the server's name for the measure. */
+/** The columns of the breakdown, by the server's names. It sorts by sums, not by what is measured. */
 export const COLUMNS = [
-  { title: "Requests", sort: "requests", format: count },
-  { title: "Errors", sort: "errors", format: count },
-  { title: "Input", sort: "prompt_tokens", format: count },
-  { title: "Cache read", sort: "cache_read_tokens", format: count },
-  { title: "Cache write", sort: "cache_write_tokens", format: count },
-  { title: "Output", sort: "completion_tokens", format: count },
-  { title: "Reasoning", sort: "reasoning_tokens", format: count },
-  { title: "Tokens", sort: "tokens", format: count },
-  { title: "p95", sort: "duration_p95_ms", format: duration },
-  { title: "First byte", sort: "ttft_p50_ms", format: duration },
-  { title: "Tokens/s", sort: "tokens_per_second", format: average },
+  { title: "Requests", id: "requests", format: count },
+  { title: "Errors", id: "errors", format: count },
+  { title: "Input", id: "prompt_tokens", format: count },
+  { title: "Cache read", id: "cache_read_tokens", format: count },
+  { title: "Cache write", id: "cache_write_tokens", format: count },
+  { title: "Output", id: "completion_tokens", format: count },
+  { title: "Reasoning", id: "reasoning_tokens", format: count },
+  { title: "Tokens", id: "tokens", format: count },
+  { title: "p95", id: "duration_p95_ms", measured: true, format: duration },
+  { title: "First byte", id: "ttft_p50_ms", measured: true, format: duration },
+  { title: "Tokens/s", id: "tokens_per_second", measured: true, format: average },
 ];
 
 /** Why counts are missing, by the file's word for it. */

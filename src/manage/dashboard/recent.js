@@ -2,7 +2,7 @@
 
 import { $, el, fill, name, clean } from "./dom.js";
 import { nothing } from "./bars.js";
-import { bytes, duration, exact, number, time } from "./format.js";
+import { duration, exact, number, time } from "./format.js";
 
 const PAGE = 25;
 const ENDS = { complete: "", client_closed: "client left", upstream_error: "broke off", stream_error: "error in stream" };
@@ -44,7 +44,7 @@ export function parameters() {
 }
 
 export function showRecent({ events, next }, zone) {
-  const rows = events.flatMap((event, i) => showEvent(event, zone, event.id ?? `${event.timestamp} ${i}`));
+  const rows = events.flatMap((event, i) => showEvent(event, zone, `${event.timestamp} ${i}`));
   fill($("recent").querySelector("tbody"), ...(rows.length > 0 ? rows : [nothing(9)]));
   $("newer").disabled = isFirstPage();
   $("older").disabled = !next;
@@ -84,19 +84,16 @@ function showEvent(event, zone, id) {
 }
 
 const WORDS = {
-  request_id: "Request", id: "Event", provider: "Provider", operation: "Operation", endpoint: "Endpoint", request_model: "Model asked for",
-  api_key_hash: "Key, SHA-256", stream: "Stream", usage: "Counts", end: "End", error_type: "Error", total_tokens: "Total tokens",
+  provider: "Provider", operation: "Operation", endpoint: "Endpoint", api_key_hash: "Key, SHA-256", stream: "Stream", usage: "Counts", end: "End", total_tokens: "Total tokens",
   cache_read_tokens: "Cache read", cache_write_tokens: "Cache write", cache_write_1h_tokens: "Cache write, 1 h", reasoning_tokens: "Reasoning",
-  upstream: "Upstream", response_bytes: "Answer",
 };
 
-/** All that is known of it. A field that this page has no word for has its own. */
+/** All that is known of it. A field that this page has no word for keeps its own. */
 function describe(event, zone) {
-  const beside = new Set(["v", "timestamp", "model", "status", "prompt_tokens", "completion_tokens", "duration_ms", "ttft_ms"]);
-  const facts = Object.entries(event).filter(([field, value]) => !beside.has(field) && value != null && typeof value !== "object");
+  const beside = new Set(["timestamp", "model", "status", "prompt_tokens", "completion_tokens", "duration_ms", "ttft_ms"]);
+  const facts = Object.entries(event).filter(([field, value]) => !beside.has(field) && value != null);
   const show = (field, value) => {
     if (typeof value === "boolean") return value ? "yes" : "no";
-    if (field.endsWith("_bytes")) return bytes(value);
     if (typeof value === "number") return exact(value);
     return el("bdi", {}, clean(value, 300));
   };

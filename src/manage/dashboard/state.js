@@ -57,9 +57,15 @@ export function write(state) {
   return `?${query}`;
 }
 
-/** The filters as parameters. */
+/** The filters, one by one. No value is that there is none. */
 export function filters(state) {
   return Object.entries(state.filters).flatMap(([dimension, values]) => values.map((value) => [dimension, value]));
+}
+
+/** The filters as parameters of a question, in which `!` and `*` mean something unless they are escaped. */
+export function conditions(state) {
+  const pattern = (value) => (value === "" ? "!*" : value.replace(/[\\!*]/g, "\\$&"));
+  return filters(state).map(([dimension, value]) => [dimension, pattern(value)]);
 }
 
 /** The range as parameters. */

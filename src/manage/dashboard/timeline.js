@@ -77,11 +77,13 @@ export function draw() {
   const [min, max] = starts.length > 1 ? [starts[0], starts.at(-1)] : [(starts[0] ?? 0) - half, (starts[0] ?? 0) + half];
   const grid = { color: look.line, drawTicks: false };
   const ticks = { color: look.quiet, font: { size: 12, family: look.font } };
+  // Where it is narrow the legend says which line is which.
+  const isWide = $("timeline").parentNode.clientWidth > 560;
   const axis = (id, position, colour) => ({
     position, beginAtZero: true, suggestedMax: 4, border: { display: false }, display: !hidden.has(id),
     grid: id === "requests" ? grid : { drawOnChartArea: hidden.has("requests"), drawTicks: false, color: look.line },
     ticks: { ...ticks, precision: 0, padding: 8, maxTicksLimit: 6, callback: (value) => count(value) },
-    title: { display: true, text: id === "requests" ? "Requests" : "Tokens", color: colour, font: { size: 12, family: look.font, weight: 600 } },
+    title: { display: isWide, text: id === "requests" ? "Requests" : "Tokens", color: colour, font: { size: 12, family: look.font, weight: 600 } },
   });
   const options = {
     animation: false, responsive: true, maintainAspectRatio: false, parsing: false, normalized: true,
@@ -89,9 +91,9 @@ export function draw() {
     layout: { padding: { right: 4, top: 4 } },
     scales: {
       x: {
-        type: "linear", min, max, grid: { ...grid, drawOnChartArea: false }, border: { color: look.line },
+        type: "linear", offset: false, min, max, grid: { ...grid, drawOnChartArea: false }, border: { color: look.line },
         afterBuildTicks: (scale) => {
-          scale.ticks = marks(starts, interval, zone, Math.max(2, Math.floor(scale.chart.width / 88))).map((value) => ({ value }));
+          scale.ticks = marks(starts, interval, zone, Math.max(2, Math.floor(scale.chart.width / 80))).map((value) => ({ value }));
         },
         ticks: { ...ticks, padding: 8, maxRotation: 0, autoSkip: false, callback: (at) => label(at, interval, zone) },
       },

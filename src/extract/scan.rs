@@ -3,7 +3,7 @@
 //! It takes any split of its input and gives the same visits. It is strict about where it is (a path is a path, a
 //! string is a string), and easy about what it skips: of a value that nobody wants only the end is looked for.
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr, memchr3};
 use smallvec::SmallVec;
 
 use super::{
@@ -139,13 +139,7 @@ impl Scanner {
                 }
                 State::InKey => self.key(trie, rest),
                 State::Text => self.string(rest, visit),
-                State::SkipText => match self.text_end(rest) {
-                    Some(end) => {
-                        self.after_value(visit);
-                        end + 1
-                    }
-                    None => rest.len(),
-                },
+                State::SkipText => self.skip_text(rest, visit),
                 State::Word => self.word(rest, visit),
                 State::Skip { open, close, in_text } => self.skip(rest, open, close, in_text, visit),
                 State::Broken => return,
@@ -161,31 +155,43 @@ impl Scanner {
     }
 
     /// Reads one byte where structure stands, with the white space before it. Returns how many were used.
+    #[inline]
     fn structure(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) -> usize {
-        let Some(space) = input.iter().position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t')) else {
-            return input.len();
-        };
-        let byte = input[space];
-        match (self.state, byte) {
-            (State::Root, b']') if self.in_root_array => self.in_root_array = false,
-            (State::Root, b',') if self.in_root_array => {}
-            (State::Root, b'[') if !self.in_root_array => self.in_root_array = true,
-            (State::Value { first: true }, b']') => self.pop(visit),
-            (State::Root | State::Value { .. }, _) => {
-                return space + self.value(trie, &input[space..], visit);
+        let space = space(input);
+        let Some(&byte) = input.get(space) else { return space };
+        let rest = &input[space..];
+        space
+            + match self.state {
+                State::Key { .. } if byte == b'"' => {
+                    self.state = State::InKey;
+                    1 + self.key(trie, &rest[1..])
+                }
+                State::Value { first: true } if byte == b']' => self.pop(visit),
+                State::Value { .. } => self.value(trie, rest, visit),
+                State::After if byte == b',' => self.next(),
+                State::After if byte == if self.top_is_array() { b']' } else { b'}' } => self.pop(visit),
+                State::Colon if byte == b':' => {
+                    self.state = State::Value { first: false };
+                    1
+                }
+                State::Key { first: true } if byte == b'}' => self.pop(visit),
+                State::Root => match byte {
+                    b']' if self.in_root_array => {
+                        self.in_root_array = false;
+                        1
+                    }
+                    b',' if self.in_root_array => 1,
+                    b'[' if !self.in_root_array => {
+                        self.in_root_array = true;
+                        1
+                    }
+                    _ => self.value(trie, rest, visit),
+                },
+                _ => {
+                    self.state = State::Broken;
+                    1
+                }
             }
-            (State::Key { .. }, b'"') => {
-                self.state = State::InKey;
-                return space + 1 + self.key(trie, &input[space + 1..]);
-            }
-            (State::Key { first: true }, b'}') => self.pop(visit),
-            (State::Colon, b':') => self.state = State::Value { first: false },
-            (State::After, b',') => self.next(),
-            (State::After, b'}') if !self.top_is_array() => self.pop(visit),
-            (State::After, b']') if self.top_is_array() => self.pop(visit),
-            _ => self.state = State::Broken,
-        }
-        space + 1
     }
 
     /// Begins the value that stands at the start of `input`.
@@ -198,7 +204,7 @@ impl Scanner {
             }
             b'"' => {
                 self.state = State::SkipText;
-                1
+                1 + self.skip_text(&input[1..], visit)
             }
             b'{' if trie.has_children(self.node) => {
                 self.push(self.node, false, visit);
@@ -213,8 +219,7 @@ impl Scanner {
             open @ (b'{' | b'[') => {
                 let close = if open == b'{' { b'}' } else { b']' };
                 self.nested = 0;
-                self.state = State::Skip { open, close, in_text: false };
-                1
+                1 + self.skip(&input[1..], open, close, false, visit)
             }
             b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
                 self.state = State::Word;
@@ -239,9 +244,10 @@ impl Scanner {
         }
     }
 
-    fn pop(&mut self, visit: &mut impl Visit) {
+    fn pop(&mut self, visit: &mut impl Visit) -> usize {
         self.depth -= 1;
         self.end_value(visit);
+        1
     }
 
     fn top(&self) -> Option<usize> {
@@ -253,7 +259,7 @@ impl Scanner {
     }
 
     /// Behind a comma.
-    fn next(&mut self) {
+    fn next(&mut self) -> usize {
         if let Some(top) = self.top()
             && self.top_is_array()
         {
@@ -262,6 +268,7 @@ impl Scanner {
         } else {
             self.state = State::Key { first: false };
         }
+        1
     }
 
     /// Behind a value that was wanted and told, or opened and closed.
@@ -297,6 +304,11 @@ impl Scanner {
             child(trie, parent, &self.text)
         };
         self.text.clear();
+        // As a rule, nothing stands between.
+        if input.get(end + 1) == Some(&b':') {
+            self.state = State::Value { first: false };
+            return end + 2;
+        }
         self.state = State::Colon;
         end + 1
     }
@@ -318,24 +330,34 @@ impl Scanner {
         end + 1
     }
 
+    /// Reads a string that is not wanted up to its closing quote.
+    fn skip_text(&mut self, input: &[u8], visit: &mut impl Visit) -> usize {
+        let Some(end) = self.text_end(input) else { return input.len() };
+        self.after_value(visit);
+        end + 1
+    }
+
     /// Where the string that `input` continues has its closing quote.
+    ///
+    /// Only quotes are looked for: whether one is escaped, the backslashes before it tell, and there are far more
+    /// escapes in a text than quotes.
     #[inline]
     fn text_end(&mut self, input: &[u8]) -> Option<usize> {
-        let mut at = 0;
-        if self.escaped && !input.is_empty() {
-            self.escaped = false;
-            at = 1;
+        if input.is_empty() {
+            return None;
         }
+        // From here on, what escapes a quote stands before it.
+        let mut from = usize::from(std::mem::take(&mut self.escaped));
         loop {
-            at += memchr2(b'"', b'\\', &input[at..])?;
-            if input[at] == b'"' {
-                return Some(at);
-            }
-            at += 2;
-            if at > input.len() {
-                self.escaped = true;
+            let Some(at) = quote(&input[from..]) else {
+                self.escaped = ends_escaped(&input[from..]);
                 return None;
+            };
+            let end = from + at;
+            if !ends_escaped(&input[from..end]) {
+                return Some(end);
             }
+            from = end + 1;
         }
     }
 
@@ -346,27 +368,33 @@ impl Scanner {
 
     /// Reads a number or a word up to the byte behind it.
     fn word(&mut self, input: &[u8], visit: &mut impl Visit) -> usize {
-        let Some(end) = input
-            .iter()
-            .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'+' | b'.'))
-        else {
+        let Some(end) = input.iter().position(|byte| !IN_WORD[usize::from(*byte)]) else {
             self.keep(input);
             return input.len();
         };
-        self.keep(&input[..end]);
-        self.end_word(visit);
+        if self.text.is_empty() {
+            self.tell_word(&input[..end.min(MAX_TEXT)], visit);
+        } else {
+            self.keep(&input[..end]);
+            self.end_word(visit);
+        }
         end
     }
 
+    /// The word that is kept is whole.
     fn end_word(&mut self, visit: &mut impl Visit) {
-        let value = match self.text.as_slice() {
+        let word = std::mem::take(&mut self.text);
+        self.tell_word(&word, visit);
+    }
+
+    fn tell_word(&mut self, word: &[u8], visit: &mut impl Visit) {
+        let value = match word {
+            [b'0'..=b'9', ..] => Scalar::Number(word),
             b"null" => Scalar::Null,
             b"true" => Scalar::Bool(true),
             b"false" => Scalar::Bool(false),
             b"NaN" | b"Infinity" | b"-Infinity" => Scalar::Other,
-            number if number.first().is_some_and(|byte| !byte.is_ascii_alphabetic()) => {
-                Scalar::Number(number)
-            }
+            [b'-' | b'+' | b'.', ..] => Scalar::Number(word),
             _ => {
                 self.state = State::Broken;
                 return;
@@ -375,7 +403,6 @@ impl Scanner {
         if self.node != NodeId::NONE {
             visit.scalar(self.node, value);
         }
-        self.text.clear();
         self.end_value(visit);
     }
 
@@ -391,7 +418,7 @@ impl Scanner {
                 in_text = false;
                 at += end + 1;
             }
-            let Some(found) = memchr3(b'"', open, close, &input[at..]) else { break };
+            let Some(found) = quote_or_bracket(open, close, &input[at..]) else { break };
             at += found + 1;
             let byte = input[at - 1];
             if byte == b'"' {
@@ -413,8 +440,100 @@ impl Scanner {
 /// The node of a key as spelled. No server escapes a key that is wanted; should one, it is the same key.
 #[inline]
 fn child(trie: &Trie, parent: NodeId, key: &[u8]) -> NodeId {
+    // That of a letter: `\u` and four digits.
+    const ESCAPE: usize = 6;
     match trie.child(parent, key) {
-        NodeId::NONE if memchr(b'\\', key).is_some() => trie.child(parent, text::unescape(key).as_bytes()),
+        NodeId::NONE if key.len() >= ESCAPE && memchr(b'\\', key).is_some() => {
+            trie.child(parent, text::unescape(key).as_bytes())
+        }
         node => node,
     }
+}
+
+/// The bytes that a number or a word is made of.
+static IN_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'+' | b'.');
+        byte += 1;
+    }
+    table
+};
+
+/// How much white space `input` begins with.
+#[inline]
+fn space(input: &[u8]) -> usize {
+    match input {
+        [first, ..] if *first > b' ' => 0,
+        [b' ', second, ..] if *second > b' ' => 1,
+        _ => spaces(input),
+    }
+}
+
+/// The same where there is more of it: a new line, and spaces by which the next is indented.
+fn spaces(input: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        while let Some(word) = input[at..].first_chunk::<8>() {
+            let spaces = (u64::from_le_bytes(*word) ^ each(b' ')).trailing_zeros() as usize / 8;
+            at += spaces;
+            if spaces < 8 {
+                break;
+            }
+        }
+        match input.get(at) {
+            Some(b' ' | b'\n' | b'\r' | b'\t') => at += 1,
+            _ => return at,
+        }
+    }
+}
+
+/// Where the first quote stands. Keys and most strings are short: to read some words costs less than the call of a
+/// search that is made for long ones.
+#[inline]
+fn quote(input: &[u8]) -> Option<usize> {
+    const WORDS: usize = 4;
+    let mut at = 0;
+    while at < 8 * WORDS
+        && let Some(word) = input[at..].first_chunk::<8>()
+    {
+        let found = bytes_equal(u64::from_le_bytes(*word), b'"');
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    memchr(b'"', &input[at..]).map(|found| at + found)
+}
+
+/// Where the first quote or bracket stands. Behind a short string it is near.
+#[inline]
+fn quote_or_bracket(open: u8, close: u8, input: &[u8]) -> Option<usize> {
+    if let Some(word) = input.first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        let found = bytes_equal(word, b'"') | bytes_equal(word, open) | bytes_equal(word, close);
+        if found != 0 {
+            return Some(found.trailing_zeros() as usize / 8);
+        }
+    }
+    memchr3(b'"', open, close, input)
+}
+
+/// The highest bit of each byte of `word` that is `byte`, exact up to the first of them.
+#[inline]
+fn bytes_equal(word: u64, byte: u8) -> u64 {
+    let zero_where_equal = word ^ each(byte);
+    zero_where_equal.wrapping_sub(each(1)) & !zero_where_equal & each(0x80)
+}
+
+/// A word that has `byte` everywhere.
+const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// `text` ends in a backslash that escapes what follows.
+#[inline]
+fn ends_escaped(text: &[u8]) -> bool {
+    text.last() == Some(&b'\\') && text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }

@@ -21,9 +21,10 @@ pub(super) struct Trie {
 
 #[derive(Debug)]
 struct Node {
-    key: &'static [u8],
-    /// The nodes directly below, by key; few enough that looking at each is fastest.
-    children: Vec<NodeId>,
+    /// The nodes directly below, in the order of the lengths of their keys.
+    children: Vec<(&'static [u8], NodeId)>,
+    /// Where the keys of each length begin among them: few keys that are not wanted have the length of one that is.
+    lengths: Vec<u8>,
     /// What an array's elements are, if this is wanted as an array.
     element: NodeId,
     action: Option<Action>,
@@ -58,27 +59,35 @@ impl Trie {
             });
         }
         let mut trie = Self { nodes: Vec::new() };
-        trie.add("", &root, false);
+        trie.add(&root, false);
         trie
     }
 
-    fn add(&mut self, key: &'static str, draft: &Draft, is_in_element: bool) -> NodeId {
+    fn add(&mut self, draft: &Draft, is_in_element: bool) -> NodeId {
         let id = NodeId(self.nodes.len() as u16);
         self.nodes.push(Node {
-            key: key.as_bytes(),
             children: Vec::new(),
+            lengths: Vec::new(),
             element: NodeId::NONE,
             action: draft.action,
             slots: draft.slots(is_in_element),
             end: id,
         });
-        let children =
-            draft.children.iter().map(|(key, child)| self.add(key, child, is_in_element)).collect::<Vec<_>>();
-        let element = draft.element.as_ref().map_or(NodeId::NONE, |element| self.add("", element, true));
+        let mut children = draft
+            .children
+            .iter()
+            .map(|(key, child)| (key.as_bytes(), self.add(child, is_in_element)))
+            .collect::<Vec<_>>();
+        children.sort_by_key(|(key, _)| key.len());
+        let longest = children.last().map_or(0, |(key, _)| key.len());
+        let lengths = (0..=longest).map(|len| children.partition_point(|(key, _)| key.len() < len) as u8);
+        let lengths = lengths.collect();
+        let element = draft.element.as_ref().map_or(NodeId::NONE, |element| self.add(element, true));
         let end = NodeId(self.nodes.len() as u16);
         let node = &mut self.nodes[usize::from(id.0)];
         node.end = end;
         node.children = children;
+        node.lengths = lengths;
         node.element = element;
         id
     }
@@ -91,11 +100,12 @@ impl Trie {
     #[inline]
     pub(super) fn child(&self, id: NodeId, key: &[u8]) -> NodeId {
         let Some(node) = self.node(id) else { return NodeId::NONE };
-        node.children
+        let Some(&start) = node.lengths.get(key.len()) else { return NodeId::NONE };
+        node.children[usize::from(start)..]
             .iter()
-            .copied()
-            .find(|&child| self.node(child).is_some_and(|child| child.key == key))
-            .unwrap_or(NodeId::NONE)
+            .take_while(|(child, _)| child.len() == key.len())
+            .find(|(child, _)| *child == key)
+            .map_or(NodeId::NONE, |(_, child)| *child)
     }
 
     /// What the elements of an array at `id` are.

@@ -1,6 +1,6 @@
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use http::response;
@@ -46,13 +46,18 @@ impl<B: Body> Body for UsageBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(cx));
-        if let Some(tap) = this.tap {
-            let end = match &frame {
+        let polled = this.inner.as_mut().poll_frame(cx);
+        // Looked at where it lies: a frame is large enough that moving it costs more than looking at it.
+        if let (Some(tap), Poll::Ready(frame)) = (this.tap.as_mut(), &polled) {
+            let end = match frame {
                 Some(Ok(frame)) => match frame.data_ref() {
+                    Some(data) if this.inner.is_end_stream() => {
+                        tap.last_data(data);
+                        Some(Ending::Complete)
+                    }
                     Some(data) => {
                         tap.data(data);
-                        this.inner.is_end_stream().then_some(Ending::Complete)
+                        None
                     }
                     None => frame.is_trailers().then_some(Ending::Complete),
                 },
@@ -64,7 +69,7 @@ impl<B: Body> Body for UsageBody<B> {
                 *this.tap = None;
             }
         }
-        Poll::Ready(frame)
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

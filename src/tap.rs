@@ -16,6 +16,7 @@ use std::{
     borrow::Cow,
     fmt,
     io::IoSlice,
+    mem,
     time::{Duration, Instant},
 };
 
@@ -109,6 +110,19 @@ impl Tap {
         }
     }
 
+    /// The last piece of the body passes.
+    pub(crate) fn last_data(&mut self, data: &impl Buf) {
+        if let Some(watch) = &mut self.watch {
+            let is_only = watch.seen == 0;
+            watch.data(data);
+            if is_only {
+                // One look at the clock does for both.
+                watch.duration = watch.first_byte;
+            }
+        }
+        self.settle(Ending::Complete);
+    }
+
     /// The response has ended. Only the first end counts.
     pub(crate) fn settle(&mut self, end: Ending) {
         if let Some(watch) = self.watch.take() {
@@ -156,12 +170,13 @@ pub(crate) struct Watch {
     started: Instant,
     timestamp: Timestamp,
     first_byte: Option<Duration>,
-    duration: Duration,
+    /// `None`: not over yet.
+    duration: Option<Duration>,
     /// Bytes of the body, as far as they were announced and have passed.
     expected: Option<u64>,
     seen: u64,
-    /// `METHOD /path`.
-    target: SmallVec<[u8; 40]>,
+    /// `METHOD /path`, with room for Gemini's; a longer one costs an allocation more.
+    target: SmallVec<[u8; 72]>,
     request_id: SmallVec<[u8; 40]>,
     hint: Option<Box<UsageHint>>,
     /// Who serves it, as far as the request's host or the response's headers tell.
@@ -178,6 +193,10 @@ impl Watch {
         hint: Option<UsageHint>,
         request: &Request<B>,
     ) -> Self {
+        let dialect = match endpoint {
+            Endpoint::Call(call) => call.dialect,
+            Endpoint::Unknown | Endpoint::Ignored => None,
+        };
         let mut target = SmallVec::from_slice(request.method().as_str().as_bytes());
         target.push(b' ');
         target.extend_from_slice(request.uri().path().as_bytes());
@@ -194,7 +213,7 @@ impl Watch {
             started: Instant::now(),
             timestamp: Timestamp::now(),
             first_byte: None,
-            duration: Duration::ZERO,
+            duration: None,
             expected: None,
             seen: 0,
             target,
@@ -202,7 +221,7 @@ impl Watch {
             hint: hint.map(Box::new),
             provider: request.uri().host().and_then(provider::of_host),
             announced: None,
-            extractor: Extractor::new(Format::Unknown, None),
+            extractor: Extractor::new(Format::Unknown, dialect),
         }
     }
 
@@ -218,15 +237,18 @@ impl Watch {
         }
         let content_type = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
         let format = Format::of(content_type);
-        let dialect = match self.endpoint {
-            Endpoint::Call(call) => call.dialect,
-            Endpoint::Unknown if format == Format::Unknown && !self.is_forced => return false,
-            Endpoint::Unknown | Endpoint::Ignored => None,
-        };
-        let codings = head.headers.get_all(header::CONTENT_ENCODING).iter();
-        let codings =
-            codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-        self.extractor = Extractor::new(format, dialect).encoded(codings);
+        if self.endpoint == Endpoint::Unknown && format == Format::Unknown && !self.is_forced {
+            return false;
+        }
+        self.extractor.expect(format);
+        if head.headers.contains_key(header::CONTENT_ENCODING) {
+            let codings = head.headers.get_all(header::CONTENT_ENCODING).iter();
+            let codings = codings
+                .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+                .map(<[u8]>::trim_ascii);
+            let plain = mem::replace(&mut self.extractor, Extractor::new(Format::Unknown, None));
+            self.extractor = plain.encoded(codings);
+        }
         let of_response = request_id(&head.headers);
         if !of_response.is_empty() {
             self.request_id = of_response;
@@ -293,7 +315,7 @@ impl Watch {
         if self.endpoint == Endpoint::Unknown && !self.is_forced && !self.extractor.has_usage() {
             return;
         }
-        self.duration = self.started.elapsed();
+        self.duration.get_or_insert_with(|| self.started.elapsed());
         let is_success = (200..300).contains(&self.status);
         self.end = match end {
             // The provider's word for a failure, inside an answer that began well.
@@ -339,22 +361,28 @@ impl Watch {
         event.endpoint = Some(Cow::Owned(format!("{method} {}", endpoint::template(path))));
         event.stream = self.has_response.then(|| is_stream || self.extractor.is_stream());
         event.end = Some(self.end);
-        event.duration = Some(self.duration);
+        event.duration = self.duration;
         event.time_to_first_byte = self.first_byte;
         event.error_type = named(Cow::Owned(facts.error_type.into_owned()));
         event
     }
 }
 
-/// The name that a request goes by in logs, under whichever of the usual names.
+/// The name that a request goes by in logs, under whichever of the usual names, best first.
 fn request_id(headers: &HeaderMap) -> SmallVec<[u8; 40]> {
     const NAMES: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id"];
     const MAX: usize = 128;
-    NAMES
-        .iter()
-        .find_map(|name| headers.get(*name))
-        .map(|id| SmallVec::from_slice(&id.as_bytes()[..id.len().min(MAX)]))
-        .unwrap_or_default()
+    // One walk over the headers, most of which have another length, costs less than to look for each name.
+    let mut best = NAMES.len();
+    let mut id: &[u8] = &[];
+    for (name, value) in headers {
+        let rank = NAMES[..best].iter().position(|known| *known == name.as_str());
+        if let Some(rank) = rank {
+            best = rank;
+            id = value.as_bytes();
+        }
+    }
+    SmallVec::from_slice(&id[..id.len().min(MAX)])
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -92,6 +92,13 @@ impl Extractor {
         Self { source: Source::Plain(Reader::new(format, hint)) }
     }
 
+    /// Says what the response's `Content-Type` says, before the body.
+    pub(crate) fn expect(&mut self, format: Format) {
+        if let Source::Plain(reader) = &mut self.source {
+            reader.format = format;
+        }
+    }
+
     /// Of a body to which `codings`, tokens of `Content-Encoding`, were applied in this order.
     pub(crate) fn encoded<'a>(self, codings: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut codings = codings.into_iter().filter(|coding| !coding.is_empty()).peekable();

@@ -1,8 +1,8 @@
 //! Server-sent events, by the grammar of <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 //!
-//! Most events of a stream carry nothing but text. Where the endpoint is known, a look for a few needles decides which ones are worth reading;
-//! the others are never taken apart. What is held is the event that has not ended yet, up to [`MAX_HELD`] bytes; a
-//! larger one is read as it passes.
+//! Most events of a stream carry nothing but text. Where the endpoint is known, a look for a few needles decides which
+//! ones are worth reading; the others are never taken apart. What is held is the event that has not ended yet, up to
+//! [`MAX_HELD`] bytes; a larger one is read as it passes.
 
 use std::sync::LazyLock;
 
@@ -82,6 +82,9 @@ impl Sse {
     }
 
     pub(in crate::extract) fn feed(&mut self, mut input: &[u8], documents: &mut Documents) {
+        if self.passes_over(input, documents) {
+            return;
+        }
         match self.mode {
             Mode::Between => {}
             Mode::Holding => match self.complete(input, documents) {
@@ -94,6 +97,20 @@ impl Sse {
             },
         }
         self.between(input, documents);
+    }
+
+    /// Passes over a piece as most are: a few whole events, at the first look without anything to find in them.
+    #[inline]
+    fn passes_over(&mut self, input: &[u8], documents: &Documents) -> bool {
+        let is_passed = self.mode == Mode::Between
+            && input.len() <= MAX_FIRST_LOOK
+            && !self.reads_all(documents)
+            && is_complete(input)
+            && !may_have_needle(input, self.has_stand_ins);
+        if is_passed {
+            self.note_end(input);
+        }
+        is_passed
     }
 
     /// Nothing more comes: an event that lacks its blank line counts all the same.
@@ -252,7 +269,7 @@ impl Sse {
     fn end_event(&mut self, documents: &mut Documents) {
         match self.lines.data {
             Data::None => {}
-            Data::Bracket(len) => self.is_done = len == DONE.len(),
+            Data::Bracket(len) => self.is_done = usize::from(len) == DONE.len(),
             Data::Empty | Data::Document => {
                 self.is_done = false;
                 documents.end();
@@ -305,11 +322,44 @@ fn find_value(key: &Finder<'_>, input: &[u8]) -> Option<usize> {
     loop {
         let at = from + key.find(&input[from..])?;
         let behind = at + key.needle().len();
-        if !is_null(&input[behind..]) {
+        // A quote behind a backslash is part of a text: there are no backslashes outside of one.
+        if input[..at].last() != Some(&b'\\') && !is_null(&input[behind..]) {
             return Some(at);
         }
         from = behind;
     }
+}
+
+/// Bytes that are looked at for what all needles begin with. In a longer piece it stands somewhere, as a rule.
+const MAX_FIRST_LOOK: usize = 2 << 10;
+
+/// Somewhere stands a quote with the `u` or `e` of a needle behind it; with the `f`, too, if stand-ins are looked for.
+///
+/// Without a branch but the loop's, so that the compiler makes vectors of it; one look for all needles costs less than
+/// a search for each.
+fn may_have_needle(input: &[u8], has_stand_ins: bool) -> bool {
+    const BLOCK: usize = 32;
+    let Some(seconds) = input.get(1..) else { return false };
+    let firsts = &input[..seconds.len()];
+    let rare = if has_stand_ins { b'f' } else { b'u' };
+    // `u` and `e` differ in one bit.
+    let is_begin = |first: u8, second: u8| {
+        (first == b'"') & ((second | (b'e' ^ b'u') == b'e' | b'u') | (second == rare))
+    };
+    let (Some(last_firsts), Some(last_seconds)) = (firsts.last_chunk(), seconds.last_chunk()) else {
+        return firsts.iter().zip(seconds).any(|(first, second)| is_begin(*first, *second));
+    };
+    let mut found = [0_u8; BLOCK];
+    let mut look = |firsts: &[u8; BLOCK], seconds: &[u8; BLOCK]| {
+        for (found, (first, second)) in found.iter_mut().zip(firsts.iter().zip(seconds)) {
+            *found |= if is_begin(*first, *second) { u8::MAX } else { 0 };
+        }
+    };
+    let blocks = firsts.as_chunks().0.iter().zip(seconds.as_chunks().0);
+    blocks.for_each(|(firsts, seconds)| look(firsts, seconds));
+    // What is left over, and some of what has been looked at.
+    look(last_firsts, last_seconds);
+    found != [0; BLOCK]
 }
 
 /// What follows a key's letters is its end, and `null`.
@@ -372,7 +422,7 @@ struct Lines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// In a line's name, of which so many bytes are those of `data`.
-    Name(usize),
+    Name(u8),
     /// Behind `data:`, where one space may stand.
     Space,
     /// In the data.
@@ -391,7 +441,7 @@ enum Data {
     Document,
     /// So many bytes of `[DONE]`; more than there are when it is something else in brackets. No provider sends an
     /// array as an event.
-    Bracket(usize),
+    Bracket(u8),
 }
 
 impl Lines {
@@ -414,11 +464,11 @@ impl Lines {
                             self.after_cr = byte == b'\r';
                             Place::Name(0)
                         }
-                        b':' if len == DATA.len() => {
+                        b':' if usize::from(len) == DATA.len() => {
                             self.begin_data(documents);
                             Place::Space
                         }
-                        _ if DATA.get(len) == Some(&byte) => Place::Name(len + 1),
+                        _ if DATA.get(usize::from(len)) == Some(&byte) => Place::Name(len + 1),
                         _ => Place::Other,
                     };
                 }
@@ -461,10 +511,10 @@ impl Lines {
         }
         if let Data::Bracket(len) = &mut self.data {
             for byte in piece {
-                *len = match DONE.get(*len) {
+                *len = match DONE.get(usize::from(*len)) {
                     Some(expected) if expected == byte => *len + 1,
-                    None if *len == DONE.len() && byte.is_ascii_whitespace() => *len,
-                    _ => DONE.len() + 1,
+                    None if usize::from(*len) == DONE.len() && byte.is_ascii_whitespace() => *len,
+                    _ => DONE.len() as u8 + 1,
                 };
             }
         } else {

@@ -7,11 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use time::{
-    OffsetDateTime, UtcOffset,
-    format_description::{BorrowedFormatItem, well_known::Rfc3339},
-    macros::format_description,
-};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use crate::key::KeyHash;
 
@@ -109,6 +105,129 @@ impl UsageEvent {
     pub fn is_aborted(&self) -> bool {
         EventRef::from(self).is_aborted()
     }
+}
+
+/// Lines as `serde_json` makes them, which takes the writer several times as long.
+impl UsageEvent {
+    /// Writes the event to `line` as its [`Serialize`] does, without an end of the line.
+    pub(crate) fn write_line(&self, line: &mut Vec<u8>) {
+        line.extend_from_slice(b"{\"timestamp\":\"");
+        line.extend_from_slice(&self.timestamp.to_rfc3339());
+        line.extend_from_slice(b"\",\"model\":");
+        write_text(line, &self.model);
+        for (name, count) in [
+            (&b",\"prompt_tokens\":"[..], self.tokens.input),
+            (b",\"completion_tokens\":", self.tokens.output),
+            (b",\"total_tokens\":", self.tokens.total),
+        ] {
+            line.extend_from_slice(name);
+            match count {
+                Some(count) => write_count(line, count),
+                None => line.extend_from_slice(b"null"),
+            }
+        }
+        line.extend_from_slice(b",\"status\":");
+        write_count(line, self.status.into());
+
+        let text = |line: &mut Vec<u8>, name: &[u8], text: &Option<Cow<'static, str>>| {
+            if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
+                line.extend_from_slice(name);
+                write_text(line, text);
+            }
+        };
+        text(line, b",\"request_id\":", &self.request_id);
+        if let Some(key) = self.key {
+            line.extend_from_slice(b",\"api_key_hash\":\"");
+            line.extend_from_slice(&key.to_hex());
+            line.push(b'"');
+        }
+        line.extend_from_slice(b",\"v\":");
+        write_count(line, LINE_VERSION.into());
+        text(line, b",\"id\":", &self.id);
+        text(line, b",\"provider\":", &self.provider);
+        text(line, b",\"operation\":", &self.operation);
+        text(line, b",\"endpoint\":", &self.endpoint);
+        text(line, b",\"request_model\":", &self.request_model);
+        match self.stream {
+            Some(true) => line.extend_from_slice(b",\"stream\":true"),
+            Some(false) => line.extend_from_slice(b",\"stream\":false"),
+            None => {}
+        }
+        for (name, count) in [
+            (&b",\"cache_read_tokens\":"[..], self.tokens.cache_read),
+            (b",\"cache_write_tokens\":", self.tokens.cache_write),
+            (b",\"cache_write_1h_tokens\":", self.tokens.cache_write_1h),
+            (b",\"reasoning_tokens\":", self.tokens.reasoning),
+        ] {
+            if let Some(count) = count {
+                line.extend_from_slice(name);
+                write_count(line, count);
+            }
+        }
+        for (name, word) in [
+            (&b",\"usage\":\""[..], self.usage.map(UsageQuality::word)),
+            (b",\"end\":\"", self.end.map(Ending::word)),
+        ] {
+            if let Some(word) = word {
+                line.extend_from_slice(name);
+                line.extend_from_slice(word.as_bytes());
+                line.push(b'"');
+            }
+        }
+        for (name, time) in
+            [(&b",\"duration_ms\":"[..], self.duration), (b",\"ttft_ms\":", self.time_to_first_byte)]
+        {
+            if let Some(time) = time {
+                line.extend_from_slice(name);
+                write_millis(line, time);
+            }
+        }
+        text(line, b",\"error_type\":", &self.error_type);
+        line.push(b'}');
+    }
+}
+
+/// With quotes, and escaped where that is needed.
+fn write_text(line: &mut Vec<u8>, text: &str) {
+    if text.bytes().any(|c| c < 0x20 || c == b'"' || c == b'\\') {
+        serde_json::to_writer(line, text).expect(TAKES_ALL);
+        return;
+    }
+    line.push(b'"');
+    line.extend_from_slice(text.as_bytes());
+    line.push(b'"');
+}
+
+const TAKES_ALL: &str = "a vector takes whatever is written to it";
+
+fn write_count(line: &mut Vec<u8>, mut count: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (count % 10) as u8;
+        count /= 10;
+        if count == 0 {
+            break;
+        }
+    }
+    line.extend_from_slice(&digits[at..]);
+}
+
+/// As the shortest text that is read as the same `f64`.
+fn write_millis(line: &mut Vec<u8>, time: Duration) {
+    let micros = time.as_micros();
+    if micros >= 1_000_000_000_000_000 {
+        // More digits than every number of them can be told by.
+        serde_json::to_writer(line, &to_millis(time)).expect(TAKES_ALL);
+        return;
+    }
+    let micros = micros as u64;
+    write_count(line, micros / 1000);
+    let digits = [100, 10, 1].map(|power| b'0' + (micros / power % 10) as u8);
+    let trailing = digits[1..].iter().rev().take_while(|digit| **digit == b'0').count();
+    line.push(b'.');
+    line.extend_from_slice(&digits[..3 - trailing]);
 }
 
 /// A [`UsageEvent`] whose texts lie elsewhere: in one, or in the line that it was read from.
@@ -251,6 +370,22 @@ pub enum UsageQuality {
     Unknown,
 }
 
+impl UsageQuality {
+    /// As in a line.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Missing => "missing",
+            Self::Inconsistent => "inconsistent",
+            Self::Overflow => "overflow",
+            Self::Malformed => "malformed",
+            Self::Unsupported => "unsupported",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// How a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -267,6 +402,19 @@ pub enum Ending {
     /// A word that a later version wrote.
     #[serde(other)]
     Unknown,
+}
+
+impl Ending {
+    /// As in a line.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientClosed => "client_closed",
+            Self::UpstreamError => "upstream_error",
+            Self::StreamError => "stream_error",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A moment in milliseconds since 1970 UTC, shown and read as RFC 3339.
@@ -303,6 +451,37 @@ impl Timestamp {
         self.0
     }
 
+    /// RFC 3339 in UTC with exactly three fractional digits, as in the usage file.
+    pub(crate) fn to_rfc3339(self) -> [u8; 24] {
+        const DAY: i64 = 24 * 60 * 60 * 1000;
+        // Days since 0000-03-01, and years from March to February: a leap day is the last of one.
+        let days = self.0.div_euclid(DAY) + 719_468;
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let (next, month) = if month < 10 { (0, month + 3) } else { (1, month - 9) };
+        let year = era * 400 + year + next;
+        let millis = self.0.rem_euclid(DAY);
+
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |at: std::ops::Range<usize>, mut number: i64| {
+            for digit in text[at].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(0..4, year);
+        put(5..7, month);
+        put(8..10, day);
+        put(11..13, millis / 3_600_000);
+        put(14..16, millis / 60_000 % 60);
+        put(17..19, millis / 1000 % 60);
+        put(20..23, millis % 1000);
+        text
+    }
+
     /// The system clock's time.
     pub fn now() -> Self {
         SystemTime::now().into()
@@ -319,15 +498,9 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// RFC 3339 in UTC with exactly three fractional digits, as in the usage file.
-const LINE_FORMAT: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .map_err(|_| fmt::Error)?;
-        f.write_str(&time.format(LINE_FORMAT).map_err(|_| fmt::Error)?)
+        f.write_str(std::str::from_utf8(&self.to_rfc3339()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -576,5 +749,62 @@ pub(crate) mod tests {
                 (event.stream, event.usage, event.end, event.duration, event.time_to_first_byte) = rest;
                 event
             })
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_what_serde_json_would_write(event in any_event()) {
+            let mut line = Vec::new();
+            event.write_line(&mut line);
+            let expected = serde_json::to_string(&event).unwrap();
+            prop_assert_eq!(String::from_utf8(line).unwrap(), expected);
+        }
+
+        #[test]
+        fn a_duration_is_written_as_the_shortest_float(micros in any::<u64>(), digits in 0..20_u32) {
+            let time = Duration::from_micros(micros / 10_u64.saturating_pow(digits));
+            let mut line = Vec::new();
+            write_millis(&mut line, time);
+            prop_assert_eq!(String::from_utf8(line).unwrap(), serde_json::to_string(&to_millis(time)).unwrap());
+        }
+
+        #[test]
+        fn a_timestamp_is_shown_as_it_is_read(millis in Timestamp::MIN.0..=Timestamp::MAX.0) {
+            let timestamp = Timestamp::from_unix_millis(millis);
+            let text = timestamp.to_string();
+            prop_assert!(text.len() == 24 && text.ends_with('Z'), "{}", text);
+            prop_assert_eq!(text.parse(), Ok(timestamp));
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_line_are_those_that_are_read() {
+        use {Ending as E, UsageQuality as Q};
+        for quality in [
+            Q::Complete,
+            Q::Partial,
+            Q::Missing,
+            Q::Inconsistent,
+            Q::Overflow,
+            Q::Malformed,
+            Q::Unsupported,
+            Q::Unknown,
+        ] {
+            assert_eq!(serde_json::to_value(quality).unwrap(), quality.word());
+        }
+        for end in [E::Complete, E::ClientClosed, E::UpstreamError, E::StreamError, E::Unknown] {
+            assert_eq!(serde_json::to_value(end).unwrap(), end.word());
+        }
+    }
+
+    #[test]
+    fn each_day_of_400_years_is_read_as_it_is_written() {
+        // After these, the calendar repeats.
+        for day in 0..146_097 {
+            let timestamp = Timestamp::from_unix_millis(Timestamp::MIN.0 + day * 86_400_000);
+            assert_eq!(timestamp.to_string().parse(), Ok(timestamp));
+        }
+        assert_eq!(Timestamp::MIN.to_string(), "0000-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
     }
 }

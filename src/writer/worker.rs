@@ -221,9 +221,10 @@ impl<T: Into<UsageEvent>> Worker<T> {
             event.model = UNKNOWN_MODEL.into();
         }
         self.line.clear();
-        let is_line = serde_json::to_writer(&mut self.line, &event).is_ok() && self.line.len() <= MAX_LINE;
+        event.write_line(&mut self.line);
+        let is_too_long = self.line.len() > MAX_LINE;
         self.line.push(b'\n');
-        if !is_line {
+        if is_too_long {
             self.shared.too_long.fetch_add(1, Ordering::Release);
             return;
         }

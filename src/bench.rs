@@ -3,8 +3,11 @@
 
 use std::{hint::black_box, io, path::Path, sync::Arc};
 
+use serde::Deserialize;
+
 use crate::{
-    index::{Index, Snapshot},
+    Timestamp,
+    index::{self, Dimension, Filter, Grouping, Interval, Pattern, Query},
     queue, store,
 };
 
@@ -14,22 +17,100 @@ pub fn parse(file: &Path, threads: usize) -> io::Result<u64> {
 }
 
 /// Loads a usage file into an index.
-pub fn load(file: &Path, threads: usize) -> io::Result<Loaded> {
-    let mut index = Index::default();
+pub fn load(file: &Path, threads: usize) -> io::Result<Index> {
+    let mut index = index::Index::default();
     store::read(file, threads, |event| index.insert(event))?;
     let snapshot = index.snapshot();
-    Ok(Loaded { snapshot, _index: index })
+    Ok(Index { snapshot, _writers: index })
 }
 
 /// A history in memory.
-pub struct Loaded {
-    snapshot: Arc<Snapshot>,
-    _index: Index,
+pub struct Index {
+    snapshot: Arc<index::Snapshot>,
+    _writers: index::Index,
 }
 
-impl Loaded {
+impl Index {
     pub fn events(&self) -> u64 {
         self.snapshot.events()
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.snapshot.heap_bytes()
+    }
+
+    pub fn ask(&self, question: &Question) -> Answer {
+        let answer = self.snapshot.query(&question.0);
+        let rows = answer.groups.iter().map(|table| table.rows.len()).sum::<usize>();
+        let lines = (rows + answer.series.len()).max(1) as u64;
+        Answer { requests: answer.totals.sums.requests, tokens: answer.totals.sums.total, lines }
+    }
+}
+
+/// What an answer comes to: the sums over all of it, and its groups and pieces of time; 1, if there are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Answer {
+    pub requests: u64,
+    pub tokens: u64,
+    pub lines: u64,
+}
+
+#[derive(Clone)]
+pub struct Question(Query);
+
+impl Question {
+    /// Both ends are included.
+    pub fn over(from: Timestamp, to: Timestamp) -> Self {
+        Self(Query::over(from, to))
+    }
+
+    #[must_use]
+    pub fn only(mut self, dimension: &str, value: &str) -> Self {
+        self.0.filters.push(Filter::is(named(dimension), Pattern::Exact(value.to_owned())));
+        self
+    }
+
+    /// A line for each value, or pair of values.
+    #[must_use]
+    pub fn by(mut self, dimensions: &[&str]) -> Self {
+        self.0.groupings.push(Grouping::by(dimensions.iter().map(|name| named(name)).collect::<Vec<_>>()));
+        self
+    }
+
+    #[must_use]
+    pub fn each_hour(mut self) -> Self {
+        self.0.interval = Interval::Hour;
+        self
+    }
+
+    #[must_use]
+    pub fn each_day(mut self, zone: &str) -> Self {
+        self.0.interval = Interval::Day;
+        self.0.zone = zone.parse().expect("a time zone");
+        self
+    }
+
+    /// With percentiles of durations.
+    #[must_use]
+    pub fn durations(mut self) -> Self {
+        self.0.durations = true;
+        self
+    }
+}
+
+fn named(dimension: &str) -> Dimension {
+    match dimension {
+        "model" => Dimension::Model,
+        "key" => Dimension::Key,
+        "provider" => Dimension::Provider,
+        "operation" => Dimension::Operation,
+        "endpoint" => Dimension::Endpoint,
+        "status class" => Dimension::StatusClass,
+        "stream" => Dimension::Stream,
+        "usage" => Dimension::Usage,
+        "weekday" => Dimension::Weekday,
+        "hour of day" => Dimension::HourOfDay,
+        other => panic!("no dimension: {other}"),
     }
 }
 

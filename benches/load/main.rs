@@ -15,9 +15,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod duckdb;
-mod history;
-
 use std::{
     fs::File,
     hint::black_box,
@@ -26,12 +23,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
-use duckdb::{DuckDb, Reader};
-use history::{Shape, Written};
-use lexopt::{Arg, Parser, ValueExt as _};
+use anyhow::{Context, ensure};
 use serde::Deserialize;
 use support::{
+    Options,
+    duckdb::{DuckDb, Reader},
+    history::{self, Shape, Written},
     median,
     table::{Table, grouped},
 };
@@ -46,48 +43,23 @@ fn main() -> anyhow::Result<()> {
     if duckdb.is_none() {
         println!("DuckDB is left out: there is no Python with `duckdb` (pip install duckdb).\n");
     }
+    let (lines, turns) = (options.history(), if options.is_full { TURNS } else { 1 });
     for shape in [Shape::Original, Shape::Ours] {
-        if !shape.name().contains(&options.filter) {
+        if !options.wants(shape.name()) {
             continue;
         }
         let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let file = place.path().join("usage.json");
-        let written = history::write(&file, shape, options.lines).context("cannot make the file up")?;
-        let lines = options.lines;
+        let written = history::write(&file, shape, lines).context("cannot make the file up")?;
         println!(
             "{} lines of {}, {} bytes each\n",
             grouped(lines as f64),
             shape.name(),
             written.bytes / lines
         );
-        report(&measure(&file, shape, &written, &options, duckdb.as_ref())?, &written);
+        report(&measure(&file, shape, &written, turns, duckdb.as_ref())?, &written);
     }
     Ok(())
-}
-
-struct Options {
-    lines: u64,
-    turns: usize,
-    filter: String,
-}
-
-impl Options {
-    /// `cargo bench` says `--bench`, `cargo test` does not and gets by with few lines.
-    fn of_command_line() -> anyhow::Result<Self> {
-        let (mut lines, mut is_full, mut filter) = (None, false, String::new());
-        let mut arguments = Parser::from_env();
-        while let Some(argument) = arguments.next()? {
-            match argument {
-                Arg::Long("bench") => is_full = true,
-                Arg::Long("lines") => lines = Some(arguments.value()?.parse()?),
-                Arg::Value(value) => filter = value.string()?,
-                other => bail!("{}. These are known: original, ours, --lines N", other.unexpected()),
-            }
-        }
-        let lines = lines.unwrap_or(if is_full { 10_000_000 } else { 20_000 });
-        ensure!(lines > 0, "--lines must be at least 1");
-        Ok(Self { lines, turns: if is_full { TURNS } else { 1 }, filter })
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,21 +109,21 @@ fn measure(
     file: &Path,
     shape: Shape,
     written: &Written,
-    options: &Options,
+    turns: usize,
     duckdb: Option<&DuckDb>,
 ) -> anyhow::Result<Vec<(Contender, f64)>> {
     let is_there = |contender: &Contender| !matches!(contender, Contender::DuckDb(..)) || duckdb.is_some();
     let mut times: Vec<_> =
         CONTENDERS.into_iter().filter(is_there).map(|contender| (contender, Vec::new())).collect();
-    for _ in 0..options.turns {
+    for _ in 0..turns {
         for (contender, times) in &mut times {
             let (time, events) =
                 run(*contender, file, shape, written, duckdb).with_context(|| contender.name())?;
-            ensure!(events == options.lines, "{} found {events} events", contender.name());
+            ensure!(events == written.events, "{} found {events} events", contender.name());
             times.push(time.as_secs_f64());
         }
     }
-    let speed = |times: Vec<f64>| options.lines as f64 / median(times);
+    let speed = |times: Vec<f64>| written.events as f64 / median(times);
     Ok(times.into_iter().map(|(contender, times)| (contender, speed(times))).collect())
 }
 

@@ -2,9 +2,11 @@
 #![allow(dead_code, unreachable_pub, reason = "not every bench needs all of it, and none is needed beyond")]
 
 pub mod bodies;
+pub mod duckdb;
+pub mod history;
 pub mod table;
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use anyhow::bail;
 use lexopt::{Arg, Parser, ValueExt as _};
@@ -21,13 +23,21 @@ pub struct Options {
     pub svg: Option<String>,
     /// Runs one workload this often and measures nothing: for a profiler.
     pub requests: Option<usize>,
+    /// As large a history, if it is not to be as large as usual.
+    pub lines: Option<u64>,
 }
 
 impl Options {
     /// `cargo bench` says `--bench`, `cargo test` does not; the rest is what the caller says.
     pub fn of_command_line() -> anyhow::Result<Self> {
-        let mut options =
-            Self { is_full: false, is_json: false, filter: String::new(), svg: None, requests: None };
+        let mut options = Self {
+            is_full: false,
+            is_json: false,
+            filter: String::new(),
+            svg: None,
+            requests: None,
+            lines: None,
+        };
         let mut arguments = Parser::from_env();
         while let Some(argument) = arguments.next()? {
             match argument {
@@ -36,14 +46,20 @@ impl Options {
                 Arg::Long("json") => options.is_json = true,
                 Arg::Long("svg") => options.svg = Some(arguments.value()?.string()?),
                 Arg::Long("requests") => options.requests = Some(arguments.value()?.parse()?),
+                Arg::Long("lines") => options.lines = Some(arguments.value()?.parse::<NonZeroU64>()?.get()),
                 Arg::Value(filter) => options.filter = filter.string()?,
                 other => bail!(
-                    "{}. These are known: a part of a workload's name, --quick, --json, --svg FILE, --requests N",
+                    "{}. These are known: a part of a workload's name, --quick, --json, --svg FILE, --requests N, --lines N",
                     other.unexpected()
                 ),
             }
         }
         Ok(options)
+    }
+
+    /// Events of the history that is made up.
+    pub fn history(&self) -> u64 {
+        self.lines.unwrap_or(if self.is_full { 10_000_000 } else { 20_000 })
     }
 
     pub fn wants(&self, name: &str) -> bool {

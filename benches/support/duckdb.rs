@@ -1,29 +1,34 @@
 //! DuckDB, asked through Python.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::history::Shape;
+use super::history::Shape;
 
 /// A Python that has `duckdb`.
-pub(crate) struct DuckDb {
+pub struct DuckDb {
     python: &'static str,
 }
 
 /// How DuckDB learns what the fields are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reader {
+pub enum Reader {
     Schema,
     Auto,
 }
 
 /// What DuckDB has in its table.
-pub(crate) struct Loaded {
-    pub(crate) time: Duration,
-    pub(crate) events: u64,
-    pub(crate) tokens: u64,
+pub struct Loaded {
+    pub time: Duration,
+    pub events: u64,
+    pub tokens: u64,
 }
 
 #[derive(Deserialize)]
@@ -36,7 +41,7 @@ struct Answer {
 /// Times the load alone: neither the start of Python nor what is asked of the table afterwards.
 const SCRIPT: &str = r#"
 import duckdb, json, sys, time
-query, threads = sys.argv[1], int(sys.argv[2])
+query, threads = json.load(sys.stdin)
 database = duckdb.connect(config={"threads": threads})
 database.execute("set enable_progress_bar = false")
 start = time.perf_counter()
@@ -47,7 +52,7 @@ print(json.dumps({"seconds": seconds, "events": events, "tokens": tokens}))
 "#;
 
 impl DuckDb {
-    pub(crate) fn find() -> Option<Self> {
+    pub fn find() -> Option<Self> {
         let has_it = |python: &&str| {
             let check = Command::new(python).args(["-c", "import duckdb"]).output();
             check.is_ok_and(|output| output.status.success())
@@ -57,13 +62,7 @@ impl DuckDb {
     }
 
     /// Loads `file` into a table.
-    pub(crate) fn load(
-        &self,
-        file: &Path,
-        shape: Shape,
-        reader: Reader,
-        threads: usize,
-    ) -> anyhow::Result<Loaded> {
+    pub fn load(&self, file: &Path, shape: Shape, reader: Reader, threads: usize) -> anyhow::Result<Loaded> {
         let file = file.to_str().context("the file's path is no text")?.replace('\'', "''");
         let query = match reader {
             Reader::Auto => format!("read_json_auto('{file}')"),
@@ -75,10 +74,23 @@ impl DuckDb {
                 format!("read_json('{file}', format = 'newline_delimited', columns = {{{columns}}})")
             }
         };
-        let output = Command::new(self.python).args(["-c", SCRIPT, &query, &threads.to_string()]).output()?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let Answer { seconds, events, tokens } = serde_json::from_slice(&output.stdout)?;
+        let Answer { seconds, events, tokens } = self.run(SCRIPT, &(query, threads))?;
         Ok(Loaded { time: Duration::from_secs_f64(seconds), events, tokens })
+    }
+
+    /// What `script` prints when it is given `input`, both as JSON.
+    pub fn run<T: DeserializeOwned>(&self, script: &str, input: &impl Serialize) -> anyhow::Result<T> {
+        let mut child = Command::new(self.python)
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let input = serde_json::to_vec(input)?;
+        child.stdin.take().context("no standard input")?.write_all(&input)?;
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
     }
 }
 

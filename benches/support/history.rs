@@ -10,7 +10,7 @@ use tower_llm_usage::{KeyHash, Timestamp};
 
 /// Whose lines they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub enum Shape {
     /// The Go original's, with all of its eight fields: 263 bytes each.
     Original,
     /// Ours, with nearly every field there is.
@@ -18,7 +18,7 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Original => "the original",
             Self::Ours => "ours",
@@ -28,35 +28,46 @@ impl Shape {
 
 /// What a file holds as a whole.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Written {
-    pub(crate) events: u64,
-    pub(crate) bytes: u64,
-    pub(crate) tokens: u64,
+pub struct Written {
+    pub events: u64,
+    pub bytes: u64,
+    pub tokens: u64,
 }
+
+/// 2026-01-01T00:00:00Z
+pub const START: i64 = 1_767_225_600_000;
+/// From the first call to the last.
+pub const DAYS: i64 = 90;
 
 const MODELS: u64 = 50;
 const KEYS: u64 = 1_000;
-/// Between one call and the next: ten million in 90 days.
-const INTERVAL: f64 = 90.0 * 86_400_000.0 / 1e7;
-/// 2026-01-01T00:00:00Z
-const START: i64 = 1_767_225_600_000;
 
-/// Writes so many lines to a new file, as a proxy with ten million calls in 90 days does.
-pub(crate) fn write(path: &Path, shape: Shape, lines: u64) -> io::Result<Written> {
+pub fn model(number: u64) -> String {
+    format!("{}-{number}", FAMILIES[number as usize % FAMILIES.len()])
+}
+
+pub fn key(number: u64) -> String {
+    KeyHash::of(&number.to_le_bytes()).to_string()
+}
+
+/// Writes so many lines to a new file, as a busy proxy does in [`DAYS`].
+pub fn write(path: &Path, shape: Shape, lines: u64) -> io::Result<Written> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
-    let models: Vec<_> =
-        (0..MODELS).map(|i| format!("{}-{i}", FAMILIES[i as usize % FAMILIES.len()])).collect();
-    let keys: Vec<_> = (0..KEYS).map(|i| KeyHash::of(&i.to_le_bytes()).to_string()).collect();
+    let models: Vec<_> = (0..MODELS).map(model).collect();
+    let keys: Vec<_> = (0..KEYS).map(key).collect();
+    let interval = (DAYS * 86_400_000) as f64 / lines as f64;
     let mut random = Random(1);
     let mut written = Written { events: lines, ..Written::default() };
     let mut line = Vec::new();
     for i in 0..lines {
         // Rising, but for calls that took longer than those after them.
-        let millis = (i as f64 * INTERVAL) as u64 + random.below(5_000);
+        let millis = (i as f64 * interval) as u64 + random.below(5_000);
         let at = Timestamp::from_unix_millis(START + millis as i64);
         let model = &models[random.below(MODELS) as usize];
         let key = &keys[random.below(KEYS) as usize];
-        let (input, output) = (random.below(20_000), random.below(2_000));
+        // Most prompts are short, and each quarter of an hour has some that are not.
+        let longest = if random.below(16) == 0 { 200_000 } else { 20_000 };
+        let (input, output) = (random.below(longest), random.below(2_000));
         let total = input + output;
         let status = if random.below(50) == 0 { 429 } else { 200 };
         let id = random.next();

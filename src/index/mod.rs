@@ -41,7 +41,7 @@ mod retired;
 mod sum;
 mod sums;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 mod walk;
 mod zone;

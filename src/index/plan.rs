@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::{
-    names::{FLAG_BITS, Kind, Names, OTHER_KEY},
+    names::{self, FLAG_BITS, Kind, Names, OTHER_KEY},
     query::{Dimension, Filter, Pattern},
 };
 use crate::{KeyHash, UsageQuality};
@@ -64,6 +64,18 @@ impl Pass {
             _ => Self::Unknown,
         }
     }
+
+    fn or(self, other: Self) -> Self {
+        self.not().and(other.not()).not()
+    }
+
+    fn not(self) -> Self {
+        match self {
+            Self::No => Self::Yes,
+            Self::Yes => Self::No,
+            Self::Unknown => Self::Unknown,
+        }
+    }
 }
 
 /// Which rows count, by their number on each axis that is asked about.
@@ -82,12 +94,12 @@ impl Conditions {
                 conditions.also(axis, names, |number| pass(keys.holds(names, number)));
             } else {
                 // Many kinds and sources share a value, but there are few of them.
-                conditions.also(axis, names, |number| {
-                    if is_kept(filter.dimension, number, names) {
+                conditions.also(axis, names, |number| match names.kinds.get(number as usize >> FLAG_BITS) {
+                    _ if is_kept(filter.dimension, number, names) => {
                         pass(filter.holds(value(filter.dimension, number, names).as_deref()))
-                    } else {
-                        Pass::Unknown
                     }
+                    Some(kind) if filter.dimension == Dimension::Status => of_class(filter, kind.class),
+                    _ => Pass::Unknown,
                 });
             }
         }
@@ -143,6 +155,26 @@ fn is_kept(dimension: Dimension, number: u32, names: &Names) -> bool {
     }
 }
 
+/// What a filter by status makes of events of which only the class is known.
+fn of_class(filter: &Filter, class: u8) -> Pass {
+    let number = |text: &str| text.parse::<u16>().ok().filter(|number| number.to_string() == text);
+    let known = u16::from(class);
+    let unknown_if = |may_fit| if may_fit { Pass::Unknown } else { Pass::No };
+    let fits = |pattern: &Pattern| match pattern {
+        Pattern::Absent => Pass::No,
+        Pattern::Exact(text) => unknown_if(number(text).is_some_and(|status| names::class(status) == class)),
+        Pattern::Prefix(text) => match (number(text), text.len()) {
+            (_, 0) => Pass::Yes,
+            (Some(digit), 1) if class > 0 && digit == known => Pass::Yes,
+            (Some(digits), len @ 2..=3) if class > 0 => unknown_if(digits / [10, 100][len - 2] == known),
+            // Numbers that are in no class may begin with anything.
+            (first, _) => unknown_if(class == 0 && first.is_some()),
+        },
+    };
+    let any = filter.any_of.iter().map(fits).fold(Pass::No, Pass::or);
+    if filter.not { any.not() } else { any }
+}
+
 /// A filter by key, which does not write out each of a million hashes.
 struct KeyFilter<'a> {
     filter: &'a Filter,
@@ -161,7 +193,7 @@ impl<'a> KeyFilter<'a> {
 
     fn holds(&self, names: &Names, number: u32) -> bool {
         let only_exact = self.filter.any_of.iter().all(|pattern| matches!(pattern, Pattern::Exact(_)));
-        match names.keys.get(number.wrapping_sub(super::names::FIRST_KEY) as usize) {
+        match names.keys.get(number.wrapping_sub(names::FIRST_KEY) as usize) {
             Some(hash) if number > OTHER_KEY && only_exact => self.exact.contains(hash) != self.filter.not,
             _ => self.filter.holds(names.key(number).map(|key| key.to_string()).as_deref()),
         }

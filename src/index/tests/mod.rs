@@ -3,7 +3,7 @@
 mod answers;
 mod bounds;
 mod naive;
-mod properties;
+pub(crate) mod properties;
 mod retired;
 mod snapshots;
 mod speed;

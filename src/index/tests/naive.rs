@@ -29,7 +29,7 @@ pub(super) fn query(events: &[UsageEvent], query: &Query) -> Answer {
     }
 }
 
-fn holds(filter: &Filter, value: Option<&str>) -> bool {
+pub(super) fn holds(filter: &Filter, value: Option<&str>) -> bool {
     let fits = filter.any_of.iter().any(|pattern| match pattern {
         Pattern::Exact(text) => value == Some(text),
         Pattern::Prefix(text) => value.is_some_and(|value| value.starts_with(text)),
@@ -38,7 +38,7 @@ fn holds(filter: &Filter, value: Option<&str>) -> bool {
     if filter.not { !fits } else { fits }
 }
 
-fn value(event: &UsageEvent, dimension: Dimension, query: &Query) -> Option<String> {
+pub(super) fn value(event: &UsageEvent, dimension: Dimension, query: &Query) -> Option<String> {
     let text = |text: &Option<std::borrow::Cow<'static, str>>| text.as_deref().map(String::from);
     match dimension {
         Dimension::Model => Some(event.model.clone().into_owned()),

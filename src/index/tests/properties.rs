@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use proptest::{prelude::*, sample::select};
 
-use super::{all, event, indexed, indexed_in_parts, metrics, naive};
+use super::{all, at, event, indexed, indexed_in_parts, metrics, naive};
 use crate::{
     Ending, KeyHash, Timestamp, Tokens, UsageEvent, UsageQuality,
     index::{
@@ -30,7 +30,13 @@ fn times() -> impl Strategy<Value = Timestamp> {
         2 => (-4_i64..4).prop_map(|days| days * 96 * QUARTER),
         4 => -3 * 96 * QUARTER..3 * 96 * QUARTER,
     ];
-    (prop_oneof![1 => base, 5 => Just(1_767_225_600_000)], offset, near)
+    // Clocks are put forward or back, in Berlin and in New York.
+    let changes = select(
+        ["2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z", "2026-03-08T07:00:00Z", "2026-11-01T06:00:00Z"]
+            .map(|time| at(time).unix_millis())
+            .to_vec(),
+    );
+    (prop_oneof![1 => base, 5 => Just(1_767_225_600_000), 3 => changes], offset, near)
         .prop_map(|(base, offset, near)| Timestamp::from_unix_millis(base + offset + near))
 }
 
@@ -79,7 +85,7 @@ fn times_taken() -> impl Strategy<Value = Option<Duration>> {
     prop::option::of(micros.prop_map(Duration::from_micros))
 }
 
-pub(super) fn events() -> impl Strategy<Value = UsageEvent> {
+pub(crate) fn events() -> impl Strategy<Value = UsageEvent> {
     let end = prop::option::of(select(vec![
         Ending::Complete,
         Ending::ClientClosed,
@@ -200,7 +206,7 @@ fn groupings() -> impl Strategy<Value = Grouping> {
 }
 
 /// Without its range.
-pub(super) fn queries() -> impl Strategy<Value = Query> {
+pub(crate) fn queries() -> impl Strategy<Value = Query> {
     let intervals = [
         Interval::None,
         Interval::QuarterHour,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Timestamp, UsageEvent,
     index::{
-        Aggregate, Answer, Caps, Dimension, Filter, Grouping, Index, Query, Snapshot, Spent, Sums,
+        Aggregate, Answer, Caps, Dimension, Filter, Grouping, Index, Pattern, Query, Snapshot, Spent, Sums,
         columns::millis,
     },
 };
@@ -36,25 +36,53 @@ fn stripped(event: &UsageEvent) -> UsageEvent {
     event
 }
 
-fn is_kept(dimension: Dimension) -> bool {
-    use Dimension::{Endpoint, Operation, Status, Stream, Usage};
-    !matches!(dimension, Operation | Endpoint | Stream | Usage | Status)
+/// Whether events of a class of status are what `filter` asks for, if that is the same for all of them.
+fn of_class(filter: &Filter, class: u16) -> Option<bool> {
+    let is_of_class = |status: &u16| match class {
+        1..=5 => status / 100 == class,
+        _ => !(100..600).contains(status),
+    };
+    let mut held = (0..=u16::MAX)
+        .filter(is_of_class)
+        .map(|status| naive::holds(filter, Some(&status.to_string())))
+        .collect::<Vec<_>>();
+    held.dedup();
+    match held[..] {
+        [held] => Some(held),
+        _ => None,
+    }
 }
 
 /// What is answered of `history` when all up to `end` is retired.
 fn expected(history: &[UsageEvent], end: Timestamp, query: &Query) -> Answer {
-    let (retired, kept) = history.iter().partition::<Vec<_>, _>(|event| is_retired(event, end));
-    let retired = retired.into_iter().map(stripped).collect::<Vec<_>>();
-    let (told, untold) =
-        query.filters.iter().cloned().partition::<Vec<Filter>, _>(|filter| is_kept(filter.dimension));
-    let of_retired = naive::query(&retired, &Query { filters: told, ..query.clone() }).totals.sums.requests;
-    let mut all = kept.into_iter().cloned().collect::<Vec<_>>();
-    let (mut aggregated, mut undecided) = (0, of_retired);
-    if untold.is_empty() {
-        all.extend(retired);
-        (aggregated, undecided) = (of_retired, 0);
+    let mut classes = HashMap::new();
+    let mut holds = |number: usize, event: &UsageEvent| {
+        use Dimension::{Endpoint, Operation, Status, Stream, Usage};
+        let filter = &query.filters[number];
+        match filter.dimension {
+            Operation | Endpoint | Stream | Usage => None,
+            Status => {
+                let class = if (100..600).contains(&event.status) { event.status / 100 } else { 0 };
+                *classes.entry((number, class)).or_insert_with(|| of_class(filter, class))
+            }
+            dimension => Some(naive::holds(filter, naive::value(event, dimension, query).as_deref())),
+        }
+    };
+    let (retired, mut asked) = history.iter().cloned().partition::<Vec<_>, _>(|event| is_retired(event, end));
+    let (mut aggregated, mut undecided) = (0, 0);
+    for event in retired.iter().map(stripped) {
+        let held = (0..query.filters.len()).map(|number| holds(number, &event)).collect::<Vec<_>>();
+        if !(query.from..=query.to).contains(&event.timestamp) || held.contains(&Some(false)) {
+            continue;
+        }
+        if held.contains(&None) {
+            undecided += 1;
+        } else {
+            aggregated += 1;
+            asked.push(event);
+        }
     }
-    Answer { aggregated, undecided, ..naive::query(&all, query) }
+    Answer { aggregated, undecided, ..naive::query(&asked, query) }
 }
 
 /// The aggregates of the events up to `end`, and the events after it.
@@ -257,4 +285,9 @@ fn a_filter_that_aggregates_cannot_decide_says_so() {
     assert_eq!(asked(&[Filter { not: true, ..is.clone() }]), (vec![], 0, 2));
     assert_eq!(asked(&[only(Dimension::Model, "m"), is.clone()]), (vec![], 0, 1));
     assert_eq!(asked(&[is, only(Dimension::StatusClass, "5xx")]), (vec![], 0, 0));
+    // The class is known, and all that follows from it.
+    let status = |pattern| Filter::is(Dimension::Status, pattern);
+    assert_eq!(asked(&[status(Pattern::Prefix("2".into()))]), (vec![("-".into(), 2)], 2, 0));
+    assert_eq!(asked(&[status(Pattern::Prefix("20".into()))]), (vec![], 0, 2));
+    assert_eq!(asked(&[status(Pattern::Exact("404".into()))]), (vec![], 0, 0));
 }

@@ -598,6 +598,81 @@ mod events_that_leave_the_disk {
     }
 }
 
+mod a_history {
+    use proptest::{collection::vec, sample::select};
+
+    use super::*;
+    use crate::{
+        config::Compression,
+        index::{
+            Query,
+            tests::properties::{events, queries},
+        },
+        store,
+    };
+
+    /// What a line can hold: a time beyond is cut to what a float tells.
+    fn writable() -> impl Strategy<Value = UsageEvent> {
+        events().prop_map(|mut event| {
+            let is_short = |time: &Duration| *time < Duration::from_secs(1_000_000_000);
+            event.duration = event.duration.filter(is_short);
+            event.time_to_first_byte = event.time_to_first_byte.filter(is_short);
+            event
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// F34: what was answered while it was written is answered of the file, and of any segments that it lies in.
+        #[test]
+        fn is_answered_alike_live_and_loaded_wherever_its_segments_end(
+            history in vec(writable(), 0..80),
+            flushes in vec(1_usize..80, 0..4),
+            rotate_bytes in select(vec![None, Some(1), Some(1000), Some(9000)]),
+            compress in select(if cfg!(feature = "decompression-gzip") {
+                vec![Compression::None, Compression::Gzip]
+            } else {
+                vec![Compression::None]
+            }),
+            questions in vec(queries(), 4),
+        ) {
+            let mut direct = Index::default();
+            history.iter().for_each(|event| direct.insert(event));
+            let direct = direct.snapshot();
+            let ask = |snapshot: &Snapshot| {
+                let of = |query: &Query| (snapshot.query(query), snapshot.query(&Query { filters: Vec::new(), ..query.clone() }));
+                questions.iter().map(of).collect::<Vec<_>>()
+            };
+            let expected = ask(&direct);
+
+            let place = tempfile::tempdir().unwrap();
+            let path = place.path().join("usage.json");
+            let settings = UsageStatistics { flush_events: 7, rotate_bytes, compress, fsync: Fsync::None, ..UsageStatistics::default() };
+            let open = || {
+                let mut index = Index::default();
+                let opened = store::open(&path, &settings, |past| take_in(&mut index, past), |_| {}).unwrap();
+                let (recorder, events) = queue::channel::<UsageEvent>(1000);
+                (recorder, WriterHandle::spawn(events, index, opened, path.clone(), &settings).unwrap())
+            };
+            let (recorder, writer) = open();
+            for (number, event) in history.iter().enumerate() {
+                recorder.push(event.clone());
+                if flushes.contains(&number) {
+                    writer.flush_blocking().unwrap();
+                }
+            }
+            prop_assert_eq!(&ask(&writer.snapshot_blocking()), &expected);
+            writer.close_blocking().unwrap();
+
+            let (_recorder, writer) = open();
+            let status = writer.status();
+            prop_assert_eq!((status.events, status.bad_lines), (history.len() as u64, 0));
+            prop_assert_eq!(&ask(&writer.snapshot_blocking()), &expected);
+        }
+    }
+}
+
 mod callers {
     use super::*;
 

@@ -13,7 +13,7 @@ use super::{
     query::{Durations, Stats, Timing},
     retired::Retired,
     sums::{ByNumber, Cells, Sums},
-    tree::{Day, Hour, Run},
+    tree::{Day, Head, Hour, Run},
     walk::Visitor,
 };
 
@@ -135,12 +135,14 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
         }
     }
 
+    fn all(&mut self, sums: Sums) {
+        let place = self.groups.place(0) as usize;
+        self.groups.sums[place] += sums;
+    }
+
     fn cells(&mut self, cells: &Cells) {
         match self.way {
-            Way::All => {
-                let place = self.groups.place(0) as usize;
-                self.groups.sums[place] += cells.all;
-            }
+            Way::All => self.all(cells.all),
             Way::By(axis) => {
                 if let Some(cells) = cells.by(axis) {
                     self.by(axis, cells);
@@ -305,12 +307,17 @@ impl<F: FnMut(i64, u64, Stats)> Visitor for Sum<'_, F> {
             }
             Way::By(axis) => days.iter().for_each(|day| self.by(axis, day.by(axis))),
             Way::All => days.iter().for_each(|day| self.cells(&day.cells)),
-            Way::Rows => days.iter().flat_map(|day| &day.hours).for_each(|hour| self.hour(hour)),
+            Way::Rows => {
+                for (head, hour) in days.iter().flat_map(|day| day.heads.iter().zip(&day.hours)) {
+                    self.hour(head, hour);
+                }
+            }
         }
     }
 
-    fn hour(&mut self, hour: &Hour) {
+    fn hour(&mut self, head: &Head, hour: &Arc<Hour>) {
         match self.way {
+            Way::All => self.all(head.sums),
             Way::Rows | Way::By(Axis::Key) => {
                 hour.runs.iter().for_each(|run| self.run(run));
                 if let Some(retired) = &hour.retired {

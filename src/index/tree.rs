@@ -7,7 +7,7 @@ use super::{
     names::Dictionaries,
     plan::Axis,
     retired::{Cell, Retired},
-    sums::{ByNumber, Cells, insert},
+    sums::{ByNumber, Cells, Sums, insert},
 };
 
 // In milliseconds.
@@ -37,11 +37,28 @@ pub(super) struct Day {
     pub(super) keys: ByNumber,
     /// Rising.
     pub(super) hours: Vec<Arc<Hour>>,
+    /// When each of the hours begins and what it comes to, side by side: a series of hours touches nothing else.
+    pub(super) heads: Vec<Head>,
+}
+
+/// What most want to know of an hour.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    /// Its first millisecond, since 1970 UTC.
+    pub(super) start: i64,
+    /// Of all events.
+    pub(super) sums: Sums,
 }
 
 impl Day {
     pub(super) fn new(number: i32) -> Self {
-        Self { number, cells: Cells::default(), keys: ByNumber::default(), hours: Vec::new() }
+        Self {
+            number,
+            cells: Cells::default(),
+            keys: ByNumber::default(),
+            hours: Vec::new(),
+            heads: Vec::new(),
+        }
     }
 
     /// Its first millisecond.
@@ -61,6 +78,7 @@ impl Day {
         for rows in rows.chunk_by(|a, b| hour_start(a.at) == hour_start(b.at)) {
             let at = self.hour(hour_start(rows[0].at));
             let cells = Arc::make_mut(&mut self.hours[at]).insert(rows);
+            self.heads[at].sums += cells.all;
             self.cells.merge(&cells);
         }
     }
@@ -72,12 +90,14 @@ impl Day {
             self.cells.add([cell.model, cell.source, cell.kind], cell.sums);
         }
         let at = self.hour(start);
+        retired.iter().for_each(|cell| self.heads[at].sums += cell.sums);
         Arc::make_mut(&mut self.hours[at]).insert_retired(retired);
     }
 
     fn hour(&mut self, start: i64) -> usize {
-        let to = self.hours.partition_point(|hour| hour.start < start);
-        if self.hours.get(to).is_none_or(|hour| hour.start != start) {
+        let to = self.heads.partition_point(|head| head.start < start);
+        if self.heads.get(to).is_none_or(|head| head.start != start) {
+            insert(&mut self.heads, to, Head { start, sums: Sums::default() });
             insert(&mut self.hours, to, Arc::new(Hour::new(start)));
         }
         to
@@ -98,7 +118,10 @@ impl Day {
         }
         if retired > 0 {
             self.cells = Cells::default();
-            self.hours.iter().for_each(|hour| self.cells.merge(&hour.cells));
+            for (hour, head) in self.hours.iter().zip(&mut self.heads) {
+                self.cells.merge(&hour.cells);
+                head.sums = hour.cells.all;
+            }
         }
         retired
     }
@@ -118,6 +141,7 @@ impl Day {
         self.cells.heap_bytes()
             + self.keys.heap_bytes()
             + self.hours.capacity() * size_of::<Arc<Hour>>()
+            + self.heads.capacity() * size_of::<Head>()
             + hours
     }
 }

@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use super::{
     Snapshot,
     retired::Retired,
-    tree::{DAY, Day, HOUR, Hour, QUARTER, Run},
+    tree::{DAY, Day, HOUR, Head, Hour, QUARTER, Run},
     zone::{Calendar, Interval, Piece},
 };
 
@@ -17,7 +17,8 @@ pub(super) trait Visitor {
     /// Whole days that follow each other. Not empty.
     fn days(&mut self, days: &[Arc<Day>]);
 
-    fn hour(&mut self, hour: &Hour);
+    /// What it comes to is in `head`, which is nearer than the hour itself.
+    fn hour(&mut self, head: &Head, hour: &Arc<Hour>);
 
     fn run(&mut self, run: &Run) {
         self.rows(run, 0..run.columns.len());
@@ -45,7 +46,7 @@ pub(super) fn walk(
         walk.seek(day.start().max(from));
         let whole = days[at..].partition_point(|day| day.start() + DAY <= walk.limit());
         if whole == 0 || day.start() < from {
-            day.hours.iter().for_each(|hour| walk.hour(hour));
+            day.heads.iter().zip(&day.hours).for_each(|(head, hour)| walk.hour(head, hour));
             at += 1;
         } else {
             walk.visitor.days(&days[at..at + whole]);
@@ -78,13 +79,14 @@ impl<V: Visitor> Walk<'_, V> {
         self.piece.end.min(self.end)
     }
 
-    fn hour(&mut self, hour: &Hour) {
-        if hour.start + HOUR <= self.from || self.end <= hour.start {
+    fn hour(&mut self, head: &Head, hour: &Arc<Hour>) {
+        let start = head.start;
+        if start + HOUR <= self.from || self.end <= start {
             return;
         }
-        self.seek(hour.start.max(self.from));
-        if self.from <= hour.start && hour.start + HOUR <= self.limit() {
-            self.visitor.hour(hour);
+        self.seek(start.max(self.from));
+        if self.from <= start && start + HOUR <= self.limit() {
+            self.visitor.hour(head, hour);
             return;
         }
         let mut runs = hour.runs.iter().peekable();

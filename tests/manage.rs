@@ -269,7 +269,10 @@ mod metrics {
 
 #[tokio::test]
 async fn status_says_where_the_events_are_and_how_file_and_index_are() {
-    let server = Server::new();
+    let server = Server::with(|config| {
+        let settings = &mut config.usage_statistics;
+        (settings.max_events, settings.max_models, settings.max_keys) = (1, 5, 7);
+    });
     server.record("m", 1, &["2026-03-01T10:00:00Z", "2026-03-01T11:00:00Z"]);
     server.usage.flush().await.unwrap();
     let (code, status) = server.get("status").await;
@@ -285,8 +288,15 @@ async fn status_says_where_the_events_are_and_how_file_and_index_are() {
         ("/reason", json!(null)),
         ("/bad_lines", json!(0)),
         ("/segments", json!(0)),
-        ("/index/events", json!(2)),
+        // One more than may be kept: of the first there is only its sum.
+        ("/index/events", json!(1)),
+        ("/index/max_events", json!(1)),
+        ("/index/aggregated", json!(1)),
+        ("/index/aggregated_by_cap", json!(1)),
         ("/index/models", json!(1)),
+        ("/index/max_models", json!(5)),
+        ("/index/keys", json!(0)),
+        ("/index/max_keys", json!(7)),
         ("/index/first", json!("2026-03-01T10:00:00.000Z")),
         ("/index/last", json!("2026-03-01T11:00:00.000Z")),
         ("/version", json!(env!("CARGO_PKG_VERSION"))),

@@ -257,6 +257,7 @@ impl Index {
             self.summed = closed;
         }
         Snapshot {
+            caps: self.caps,
             events: self.events,
             retired: self.retired,
             days: self.days.clone(),
@@ -281,6 +282,7 @@ pub(crate) struct Retirements {
 /// The readers' side: immutable, cheap to share, unaffected by what the writer takes in later.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
+    caps: Caps,
     events: u64,
     retired: Retirements,
     /// By number, rising. None is empty.
@@ -294,6 +296,11 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// How much may be kept.
+    pub(crate) fn caps(&self) -> Caps {
+        self.caps
+    }
+
     /// Events that are kept one by one.
     pub(crate) fn events(&self) -> u64 {
         self.events

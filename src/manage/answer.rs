@@ -338,14 +338,23 @@ pub(super) fn status(status: &Status, snapshot: &Snapshot) -> Plain {
     }
     #[derive(Serialize)]
     struct Index {
+        /// Kept one by one.
         events: u64,
+        max_events: u64,
+        /// Known as sums only.
+        aggregated: u64,
+        /// Of those, events that left because there were more than `max_events`.
+        aggregated_by_cap: u64,
         bytes: usize,
         models: usize,
+        max_models: usize,
         keys: usize,
+        max_keys: usize,
         first: Option<Timestamp>,
         last: Option<Timestamp>,
     }
     let span = snapshot.span();
+    let (caps, retired) = (snapshot.caps(), snapshot.retired());
     let Dropped { queue_full, backlog_full, too_long, closed, unwritten } = status.dropped_by;
     Plain::json(&Answer {
         version: env!("CARGO_PKG_VERSION"),
@@ -366,9 +375,14 @@ pub(super) fn status(status: &Status, snapshot: &Snapshot) -> Plain {
         bad_line_numbers: &status.bad_line_numbers,
         index: Index {
             events: snapshot.events(),
+            max_events: caps.events,
+            aggregated: retired.requests,
+            aggregated_by_cap: retired.by_cap,
             bytes: snapshot.heap_bytes(),
             models: snapshot.models(),
+            max_models: caps.models,
             keys: snapshot.keys(),
+            max_keys: caps.keys,
             first: span.map(|(first, _)| first),
             last: span.map(|(_, last)| last),
         },

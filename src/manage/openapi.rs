@@ -250,8 +250,9 @@ fn schemas() -> Value {
             "file_bytes": count(), "segments": count(), "segment_bytes": count(), "bad_lines": count(),
             "bad_line_numbers": list(count()),
             "index": object(json!({
-                "events": count(), "bytes": count(), "models": count(), "keys": count(), "first": or_null("string"),
-                "last": or_null("string"),
+                "events": count(), "max_events": count(), "aggregated": count(), "aggregated_by_cap": count(),
+                "bytes": count(), "models": count(), "max_models": count(), "keys": count(), "max_keys": count(),
+                "first": or_null("string"), "last": or_null("string"),
             })),
         })),
         "Counts": row(json!({})),

@@ -92,6 +92,9 @@ mod error;
 mod event;
 mod extract;
 mod future;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod hint;
 mod index;
 mod key;

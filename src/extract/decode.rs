@@ -79,11 +79,16 @@ impl Decoder {
 
     /// The body has come to its end: what the decoders hold goes to the reader, which is what is left.
     pub(super) fn finish(self) -> Reader {
-        if let Some(mut chain) = self.chain.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let chain = self.chain.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let finished = chain.map_or(Ok(()), |mut chain| chain.finish());
+        let mut reader = take(self.end);
+        match finished {
+            Ok(()) => {}
             // An encoded body that is cut off says so itself, by the document that it cuts.
-            let _ = chain.finish();
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(error) => reader.fail(&error),
         }
-        take(self.end)
+        reader
     }
 }
 

@@ -396,7 +396,7 @@ impl Response {
     }
 
     /// Bytes that are held beside the state itself.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {
         [
             (self.model.spilled(), self.model.capacity()),

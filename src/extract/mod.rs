@@ -7,6 +7,8 @@
 //! Nothing here knows of HTTP, copies a body, or fails: what cannot be read is a fact, too. The same body gives the
 //! same facts however it is cut, and what is held of it is an unfinished event at most.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod check;
 mod decode;
 mod dialect;
 mod framing;
@@ -271,7 +273,10 @@ impl Reader {
         }
     }
 
+    /// The body could not be decoded to its end: what was read of it is nothing to rely on.
     fn fail(&mut self, error: &io::Error) {
+        self.framing = Framing::Foreign;
+        self.documents = Documents::new(None);
         self.failure = Some(match error.kind() {
             io::ErrorKind::FileTooLarge => UsageQuality::Overflow,
             _ => UsageQuality::Malformed,
@@ -289,7 +294,7 @@ impl Reader {
     }
 
     /// Bytes that are held of the response, the state itself included.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn held(&self) -> usize {
         let by_framing = match &self.framing {
             Framing::Sse(sse) => sse.held(),

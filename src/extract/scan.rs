@@ -113,7 +113,7 @@ impl Scanner {
     }
 
     /// Bytes that are held beside the state itself.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {
         if self.text.spilled() { self.text.capacity() } else { 0 }
     }

@@ -5,59 +5,15 @@ mod formats;
 mod oracle;
 mod streams;
 
-use super::*;
+use super::{check::seen, *};
 
-/// Reads a body that comes in these pieces.
+/// Reads a body that comes in these pieces, within bounds.
 fn read(
     format: Format,
     hint: Option<Dialect>,
     pieces: impl IntoIterator<Item = impl AsRef<[u8]>>,
 ) -> Extractor {
-    let mut extractor = Extractor::new(format, hint);
-    for piece in pieces {
-        extractor.feed(piece.as_ref());
-    }
-    extractor.finish();
-    extractor
-}
-
-/// Reads a body that comes in these pieces, and asserts that never more of it is held than may be.
-fn read_within_bounds(
-    format: Format,
-    hint: Option<Dialect>,
-    pieces: impl IntoIterator<Item = impl AsRef<[u8]>>,
-) -> Extractor {
-    const MAX_HELD: usize = 64 << 10;
-    const MAX_LEFT: usize = 2 << 10;
-    let mut extractor = Extractor::new(format, hint);
-    for piece in pieces {
-        extractor.feed(piece.as_ref());
-        let held = extractor.reader().map_or(0, Reader::held);
-        assert!(held <= MAX_HELD, "{held} bytes are held");
-    }
-    extractor.finish();
-    // What is known waits in a queue of thousands.
-    let left = extractor.reader().map_or(0, Reader::held);
-    assert!(left <= MAX_LEFT, "{left} bytes are left");
-    extractor
-}
-
-/// All that anybody asks of a whole body.
-#[derive(Debug, PartialEq)]
-struct Seen<'a> {
-    facts: Facts<'a>,
-    is_terminal: bool,
-    is_error: bool,
-    is_stream: bool,
-}
-
-fn seen(extractor: &Extractor) -> Seen<'_> {
-    Seen {
-        facts: extractor.facts(true),
-        is_terminal: extractor.is_terminal(),
-        is_error: extractor.is_error(),
-        is_stream: extractor.is_stream(),
-    }
+    check::read(Extractor::new(format, hint), pieces)
 }
 
 /// Asserts that `body`, cut in two at every byte, in single bytes, and in pieces of odd sizes, says what it says whole.

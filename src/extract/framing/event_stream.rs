@@ -98,7 +98,7 @@ impl EventStream {
     }
 
     /// Bytes that are held beside the state itself.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(in crate::extract) fn held(&self) -> usize {
         if self.held.spilled() { self.held.capacity() } else { 0 }
     }

@@ -126,7 +126,7 @@ impl Sse {
     }
 
     /// Bytes that are held beside the state itself.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(in crate::extract) fn held(&self) -> usize {
         self.held.capacity()
     }
@@ -461,6 +461,10 @@ impl Lines {
                     at += 1;
                     self.place = match byte {
                         b'\n' | b'\r' => {
+                            if usize::from(len) == DATA.len() {
+                                // A name alone is a line of data with nothing in it.
+                                self.begin_data(documents);
+                            }
                             self.after_cr = byte == b'\r';
                             Place::Name(0)
                         }

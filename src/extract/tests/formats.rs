@@ -41,28 +41,8 @@ fn assert_counts(extractor: &Extractor, expected: Counts) {
     assert_eq!(facts.quality, quality, "{facts:?}");
 }
 
-/// A message of AWS' event stream.
-fn message(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
-    let mut head = Vec::new();
-    for (name, value) in headers {
-        head.push(name.len() as u8);
-        head.extend_from_slice(name.as_bytes());
-        head.push(7);
-        head.extend_from_slice(&(value.len() as u16).to_be_bytes());
-        head.extend_from_slice(value.as_bytes());
-    }
-    let mut out = Vec::new();
-    out.extend_from_slice(&(12 + head.len() as u32 + payload.len() as u32 + 4).to_be_bytes());
-    out.extend_from_slice(&(head.len() as u32).to_be_bytes());
-    out.extend_from_slice(&crc32fast::hash(&out).to_be_bytes());
-    out.extend_from_slice(&head);
-    out.extend_from_slice(payload);
-    out.extend_from_slice(&crc32fast::hash(&out).to_be_bytes());
-    out
-}
-
 fn event(kind: &str, payload: &str) -> Vec<u8> {
-    message(&[(":event-type", kind), (":content-type", "application/json")], payload.as_bytes())
+    check::event(kind, payload.as_bytes())
 }
 
 /// A piece of InvokeModel's stream.
@@ -403,7 +383,7 @@ mod bedrock {
     /// F18
     #[test]
     fn an_exception_in_the_stream_is_a_failure() {
-        let exception = message(
+        let exception = check::message(
             &[(":exception-type", "throttlingException"), (":message-type", "exception")],
             br#"{"message":"Too many tokens"}"#,
         );

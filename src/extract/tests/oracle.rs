@@ -1,35 +1,13 @@
-//! The scanner against a naive full parse, on documents made to mislead it.
-
-use std::collections::BTreeMap;
+//! The readers against slow and plain ones, on bodies made to mislead them.
 
 use proptest::prelude::*;
+use serde_json::Value;
 
-use super::*;
-use crate::extract::{
-    dialect::{Action, PATHS},
-    scan::{Scalar, Scanner, Visit},
-    trie::NodeId,
+use super::{
+    check::{WANTED, node},
+    *,
 };
-
-/// What is wanted of a document, written down a second time: paths to values.
-const WANTED: [&str; 16] = [
-    "usage.prompt_tokens",
-    "usage.completion_tokens",
-    "usage.input_tokens",
-    "usage.prompt_tokens_details.cached_tokens",
-    "x_groq.usage.prompt_tokens",
-    "choices[].usage.prompt_tokens",
-    "response.usage.input_tokens",
-    "response.usage.output_tokens_details.reasoning_tokens",
-    "message.usage.input_tokens",
-    "usageMetadata.promptTokenCount",
-    "response.usageMetadata.promptTokenCount",
-    "prompt_eval_count",
-    "model",
-    "message.model",
-    "response.modelVersion",
-    "choices[].finish_reason",
-];
+use crate::extract::dialect::PATHS;
 
 /// A JSON document, duplicate keys and odd numbers included.
 #[derive(Clone, Debug)]
@@ -70,31 +48,21 @@ impl Json {
             }
         }
     }
-
-    /// Every scalar by its path; a path that comes again takes back all that stood below it.
-    fn walk(&self, path: &str, found: &mut BTreeMap<String, String>) {
-        found.retain(|known, _| {
-            known.strip_prefix(path).is_none_or(|rest| !(rest.is_empty() || rest.starts_with(['.', '['])))
-        });
-        match self {
-            Self::Word(word) => drop(found.insert(path.to_owned(), word.clone())),
-            Self::Text(text) => drop(found.insert(path.to_owned(), format!("\"{text}\""))),
-            Self::Array(items) => items.iter().for_each(|item| item.walk(&format!("{path}[]"), found)),
-            Self::Object(items) => {
-                for (key, value) in items {
-                    let separator = if path.is_empty() { "" } else { "." };
-                    value.walk(&format!("{path}{separator}{key}"), found);
-                }
-            }
-        }
-    }
 }
 
+/// Keys of the tables and others like them, some of them with a letter escaped.
 fn key() -> impl Strategy<Value = String> {
     let known = WANTED.iter().flat_map(|path| path.split('.')).map(|key| key.trim_end_matches("[]"));
     let alike =
         ["Usage", "usage_", "prompt_token", "max_output_tokens", "iterations", " ", "\\\"usage", "é", "text"];
-    prop::sample::select(known.chain(alike).map(str::to_owned).collect::<Vec<_>>())
+    let plain = prop::sample::select(known.chain(alike).map(str::to_owned).collect::<Vec<_>>());
+    prop_oneof![
+        9 => plain.clone(),
+        1 => plain.prop_map(|key| match key.strip_prefix(|c: char| c.is_ascii_alphabetic()) {
+            Some(rest) => format!("\\u{:04X}{rest}", key.as_bytes()[0]),
+            None => key,
+        }),
+    ]
 }
 
 fn json() -> impl Strategy<Value = Json> {
@@ -127,126 +95,161 @@ fn object() -> impl Strategy<Value = Json> {
     prop::collection::vec((key(), json()), 0..6).prop_map(Json::Object)
 }
 
-/// What the scanner tells of the wanted paths.
-#[derive(Default)]
-struct Told {
-    found: BTreeMap<usize, String>,
-    documents: usize,
-}
-
-fn node(path: &str) -> NodeId {
-    path.split('.').fold(NodeId::ROOT, |node, key| {
-        let child = PATHS.child(node, key.trim_end_matches("[]").as_bytes());
-        if key.ends_with("[]") { PATHS.element(child) } else { child }
-    })
-}
-
-impl Told {
-    fn forget(&mut self, at: NodeId) {
-        // By the spelled paths, not by the trie's own bits.
-        let above = |path: &str, at: NodeId| {
-            let mut keys = path.split('.').scan(NodeId::ROOT, |node, key| {
-                let child = PATHS.child(*node, key.trim_end_matches("[]").as_bytes());
-                *node = if key.ends_with("[]") { PATHS.element(child) } else { child };
-                Some([child, *node])
-            });
-            keys.any(|nodes| nodes.contains(&at))
-        };
-        self.found.retain(|wanted, _| !above(WANTED[*wanted], at));
-    }
-}
-
-impl Visit for Told {
-    fn open(&mut self, at: NodeId) {
-        if at != NodeId::ROOT {
-            self.forget(at);
-        }
-    }
-
-    fn scalar(&mut self, at: NodeId, value: Scalar<'_>) {
-        self.forget(at);
-        let text = match value {
-            Scalar::Null => "null".to_owned(),
-            Scalar::Bool(value) => value.to_string(),
-            Scalar::Number(number) => String::from_utf8_lossy(number).into_owned(),
-            Scalar::Text(text) => format!("\"{}\"", String::from_utf8_lossy(text)),
-            Scalar::Other => return,
-        };
-        if let Some(wanted) = WANTED.iter().position(|path| node(path) == at) {
-            self.found.insert(wanted, text);
-        }
-    }
-
-    fn end(&mut self) {
-        self.documents += 1;
-    }
-}
-
 #[test]
 fn every_wanted_path_of_the_test_is_one_of_the_table() {
     for path in WANTED {
         assert!(PATHS.action(node(path)).is_some(), "{path}");
     }
-    assert!(matches!(PATHS.action(node("usage.prompt_tokens")), Some(Action::Count { .. })));
+}
+
+/// So many cases, or more where `PROPTEST_CASES` asks for more.
+fn at_least(cases: u32) -> ProptestConfig {
+    ProptestConfig::with_cases(cases.max(ProptestConfig::default().cases))
+}
+
+/// A count as it may be spelled, with what it is: a count, no count, or too large to be one.
+fn number() -> impl Strategy<Value = (String, Result<Option<u64>, UsageQuality>)> {
+    let malformed = ["-1", "0.5", "1e-1", "\"7\"", "true", "{}", "[1]", "NaN", "{\"a\":[1,{}]}"];
+    let overflow = ["4294967296", "1e300", "1e999", "18446744073709551616", "4.3e9"];
+    prop_oneof![
+        4 => (0..=u32::MAX).prop_map(|n| (n.to_string(), Ok(Some(n.into())))),
+        2 => (0_u32..1000).prop_map(|n| (format!("{n}.0"), Ok(Some(n.into())))),
+        1 => (0_u32..1000).prop_map(|n| (format!("{n}e2"), Ok(Some(u64::from(n) * 100)))),
+        1 => Just(("-0".to_owned(), Ok(Some(0)))),
+        1 => Just(("null".to_owned(), Ok(None))),
+        1 => prop::sample::select(malformed.to_vec()).prop_map(|n| (n.to_owned(), Err(UsageQuality::Malformed))),
+        1 => prop::sample::select(overflow.to_vec()).prop_map(|n| (n.to_owned(), Err(UsageQuality::Overflow))),
+    ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(at_least(1000))]
 
     /// F48
     #[test]
     fn the_scanner_finds_what_a_full_parse_finds(
         document in object(),
         space in prop::sample::select(vec!["", " ", "\n\t\r "]),
-        size in 1_usize..40,
+        sizes in any::<[u8; 3]>(),
     ) {
         let mut text = String::new();
         document.render(space, &mut text);
-        let mut all = BTreeMap::new();
-        document.walk("", &mut all);
-        let expected: BTreeMap<usize, String> = WANTED
-            .iter()
-            .enumerate()
-            .filter_map(|(at, path)| Some((at, all.get(*path)?.clone())))
-            .collect();
+        prop_assert!(serde_json::from_str::<Value>(&text).is_ok(), "{}", text);
+        check::scan(&[&sizes.map(|size| size % 40), text.as_bytes()].concat());
+    }
 
-        for size in [size, text.len()] {
-            let mut scanner = Scanner::new();
-            let mut told = Told::default();
-            text.as_bytes().chunks(size).for_each(|piece| scanner.feed(&PATHS, piece, &mut told));
-            prop_assert!(scanner.is_between_documents(), "{text}");
-            prop_assert_eq!(&told.found, &expected, "{}", text);
-            prop_assert_eq!(told.documents, 1);
+    /// F3, F46: of a count that is none, nothing is left but the word that it was none; the last of its name counts.
+    #[test]
+    fn counts_are_what_they_are_spelled_as(
+        input in prop::collection::vec(number(), 0..3),
+        output in number(),
+        noise in json(),
+    ) {
+        let mut text = String::from(r#"{"object":"chat.completion","choices":"#);
+        noise.render(" ", &mut text);
+        text.push_str(r#","usage":{"#);
+        for (input, _) in &input {
+            text.push_str(&format!(r#""prompt_tokens":{input}, "#));
+        }
+        text.push_str(&format!(r#""completion_tokens": {}}}}}"#, output.0));
+        let extractor = read(Format::Json, None, [&text]);
+        let facts = extractor.facts(true);
+        let last = input.last().map_or(Ok(None), |(_, value)| *value);
+        // What was no count is not forgotten for one that came later: the document is not to be trusted.
+        let flaws = input.iter().chain([&output]).filter_map(|(_, value)| value.err()).collect::<Vec<_>>();
+        prop_assert_eq!(facts.tokens.input, last.unwrap_or_default(), "{}", text);
+        prop_assert_eq!(facts.tokens.output, output.1.unwrap_or_default(), "{}", text);
+        if flaws.contains(&UsageQuality::Overflow) {
+            prop_assert_eq!(facts.quality, UsageQuality::Overflow);
+        } else if !flaws.is_empty() {
+            prop_assert_eq!(facts.quality, UsageQuality::Malformed);
         }
     }
 
-    /// F8, F19
+    /// F7: the last document with counts is all that counts, in an array as in lines as in events.
     #[test]
-    fn any_bytes_are_read_without_harm_and_the_same_however_they_are_cut(
-        pieces in prop::collection::vec(
-            prop_oneof![
-                prop::collection::vec(any::<u8>(), 0..20),
-                prop::sample::select(vec![
-                    "data: ", "data:", "\n", "\r", "\r\n", "\n\n", ": comment", "event: error", "[DONE]", "{", "}", "[",
-                    "]", "\"", "\\", ",", ":", "\"usage\":", "\"usage\":null", "\"error\":null", "\"error\":{}",
-                    "{\"usage\":{\"prompt_tokens\":7}}", "{\"model\":\"m\"}", "{\"type\":\"message_stop\"}",
-                    "{\"usageMetadata\":{\"promptTokenCount\":3}}", "{\"done\":true,\"eval_count\":5}",
-                ]).prop_map(|text| text.as_bytes().to_vec()),
-            ],
-            0..30,
-        ),
-        start in prop::sample::select(vec!["", "data: ", "{", "[", "\u{FEFF}", ":\n\n"]),
-        format in prop::sample::select(vec![Format::EventStream, Format::Lines, Format::Json, Format::Unknown]),
-        size in 1_usize..20,
-    ) {
-        let body = [start.as_bytes(), &pieces.concat()].concat();
-        let whole = read_within_bounds(format, None, [&body]);
-        let cut = read_within_bounds(format, None, body.chunks(size));
-        prop_assert_eq!(seen(&cut), seen(&whole));
-        let uneven = read(format, None, pieces.iter().fold(vec![start.as_bytes().to_vec()], |mut all, piece| {
-            all.push(piece.clone());
-            all
-        }));
-        prop_assert_eq!(seen(&uneven), seen(&whole));
+    fn documents_say_the_same_in_every_framing(documents in prop::collection::vec(object(), 0..6)) {
+        let documents = documents
+            .iter()
+            .map(|document| {
+                let mut text = String::new();
+                document.render("", &mut text);
+                text
+            })
+            .collect::<Vec<_>>();
+        let events = documents.iter().map(|text| format!("data: {text}\n\n")).collect::<String>();
+        let framings = [
+            read(Format::Lines, None, [documents.join("\n")]),
+            read(Format::Json, None, [format!("[{}]", documents.join(",\r\n"))]),
+            read(Format::Json, None, [documents.concat()]),
+            read(Format::EventStream, None, [events]),
+            read(
+                Format::EventMessages,
+                None,
+                documents.iter().map(|text| check::event("x", text.as_bytes())),
+            ),
+        ];
+        for other in &framings[1..] {
+            prop_assert_eq!(other.facts(true).tokens, framings[0].facts(true).tokens);
+            prop_assert_eq!(other.facts(true).model, framings[0].facts(true).model);
+            prop_assert_eq!(other.is_terminal(), framings[0].is_terminal());
+            prop_assert_eq!(other.is_error(), framings[0].is_error());
+        }
     }
+}
+
+proptest! {
+    #![proptest_config(at_least(500))]
+
+    /// F8, F9, F19, F21: what the fuzzer does for hours, for a moment.
+    #[test]
+    fn what_the_fuzzer_checks_holds(input in fuzz()) {
+        check::extract(&input);
+        check::decode(&input);
+        check::scan(&input);
+        check::sse(&input);
+        check::event_stream(&input);
+    }
+}
+
+/// A few bytes that say how the rest is announced and cut, and a rest that looks like a body here and there.
+fn fuzz() -> impl Strategy<Value = Vec<u8>> {
+    let text = prop::sample::select(vec![
+        "data: ",
+        "data:",
+        "data",
+        "\n",
+        "\r",
+        "\r\n",
+        "\n\n",
+        ": comment",
+        "event: error",
+        "[DONE]",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"",
+        "\\",
+        ",",
+        ":",
+        "\"usage\":",
+        "\"usage\":null",
+        "\"error\":null",
+        "\"error\":{}",
+        "\u{FEFF}",
+        "{\"usage\":{\"prompt_tokens\":7}}",
+        "{\"model\":\"m\"}",
+        "{\"type\":\"message_stop\"}",
+        "{\"usageMetadata\":{\"promptTokenCount\":3}}",
+        "{\"done\":true,\"eval_count\":5}",
+        "{\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}",
+    ]);
+    let piece = prop_oneof![
+        1 => prop::collection::vec(any::<u8>(), 0..20),
+        4 => text.prop_map(|text| text.as_bytes().to_vec()),
+    ];
+    (any::<[u8; 2]>(), any::<[u8; 3]>(), prop::collection::vec(piece, 0..30)).prop_map(
+        |(plan, sizes, pieces)| [&plan[..], &sizes.map(|size| size % 20), &pieces.concat()].concat(),
+    )
 }

@@ -88,10 +88,6 @@ enum Flaw {
     Overflow,
 }
 
-/// Parts of the counts that Bedrock's envelope does not know, while the answer inside of it does.
-const INNER_PARTS: [Slot; 4] =
-    [Slot::Reasoning, Slot::ReasoningAlias, Slot::CacheWrite5m, Slot::CacheWrite1h];
-
 /// The longest model that is kept, in bytes.
 pub(super) const MAX_MODEL: usize = 200;
 /// The longest error type that is kept, in bytes.
@@ -112,6 +108,8 @@ pub(super) struct Response {
     is_start: bool,
     /// The counts are of a document that was not whole.
     is_half: bool,
+    /// The same counts have been told twice, and not the same.
+    is_contradicted: bool,
     /// Whole documents that have passed.
     documents: u32,
     /// A document counts when its framing says that it came as it was sent, and not at its last byte.
@@ -137,6 +135,7 @@ impl Response {
             flaw: None,
             is_start: false,
             is_half: false,
+            is_contradicted: false,
             documents: 0,
             is_deferred: false,
             has_pending: false,
@@ -256,17 +255,20 @@ impl Response {
             return;
         }
         let dialect = self.dialect_of(&document);
+        if (self.dialect, dialect) == (Some(Dialect::Anthropic), Dialect::Bedrock) && !self.is_start {
+            // Bedrock's envelope repeats what the answer inside of it has told, and less of it.
+            let differs = |inner, slot| document.counts.value(slot).is_some_and(|outer| inner != Some(outer));
+            let count = |each, slot| self.counts.value(each).or(self.counts.value(slot));
+            self.is_contradicted |= differs(count(Slot::EachInput, Slot::Input), Slot::Input)
+                || differs(count(Slot::EachOutput, Slot::Output), Slot::Output);
+            return;
+        }
         self.flaw = document.flaw;
         self.is_half = false;
         self.is_start = document.kind.is_start;
         self.is_near_end |= !document.kind.is_start;
         if self.dialect != Some(dialect) || dialect.row().merge == Merge::Replace {
-            let before = std::mem::replace(&mut self.counts, document.counts);
-            if (self.dialect, dialect) == (Some(Dialect::Anthropic), Dialect::Bedrock) {
-                for slot in INNER_PARTS.into_iter().filter(|slot| before.value(*slot).is_some()) {
-                    self.counts.set(slot, before.values[slot as usize]);
-                }
-            }
+            self.counts = document.counts;
         } else {
             for slot in Slot::ALL {
                 match document.counts.value(slot) {
@@ -371,6 +373,7 @@ impl Response {
         // There is no call without any input, but there are providers that count none of it.
         let is_nothing = input == Some(0) && output.unwrap_or(0) == 0 && total.unwrap_or(0) == 0;
         let is_inconsistent = is_nothing
+            || self.is_contradicted
             || cache_read.unwrap_or(0) + cache_write.unwrap_or(0) > input.unwrap_or(u64::MAX)
             || reasoning > output.or(Some(u64::MAX))
             || count(Slot::EachInput).is_none() && sum.zip(total).is_some_and(|(sum, total)| sum != total);

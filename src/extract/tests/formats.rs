@@ -368,9 +368,9 @@ mod bedrock {
         }
     }
 
-    /// The same tokens three times over, and some of them only inside.
+    /// The same tokens three times over, and some of them only inside. F40: where they differ, it is said.
     #[test]
-    fn the_envelope_has_the_sums_and_the_answer_inside_has_the_parts() {
+    fn the_answer_says_more_than_the_envelope_around_it() {
         let start = r#"{"type":"message_start","message":{"type":"message","model":"claude","usage":{"input_tokens":5,"cache_creation_input_tokens":30,"cache_read_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20},"output_tokens":1}}}"#;
         let delta = r#"{"type":"message_delta","usage":{"output_tokens":9,"output_tokens_details":{"thinking_tokens":6}}}"#;
         let stop = r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":5,"outputTokenCount":9,"invocationLatency":606,"firstByteLatency":605,"cacheReadInputTokenCount":0,"cacheWriteInputTokenCount":30}}"#;
@@ -378,6 +378,13 @@ mod bedrock {
         assert_counts(&events, [Some(35), Some(9), Some(44), Some(0), Some(30), Some(20), Some(6)]);
         assert_eq!(events.facts(true).model, "claude");
         assert!(events.is_terminal());
+        let other = stop.replace(r#""outputTokenCount":9"#, r#""outputTokenCount":7"#);
+        let events = messages(&[chunk(start), chunk(delta), chunk(&other)]);
+        assert_eq!(events.facts(true).tokens.output, Some(9));
+        assert_eq!(events.facts(true).quality, UsageQuality::Inconsistent);
+        // A beginning alone is no match for it.
+        let events = messages(&[chunk(start), chunk(stop)]);
+        assert_counts(&events, [Some(35), Some(9), Some(44), Some(0), Some(30), None, None]);
     }
 
     /// F18

@@ -164,6 +164,8 @@ static IGNORED: &[Path] = &[
     Path::Verb("countTokens"),
     Path::Verb("computeTokens"),
     Path::Named("model", "count-tokens"),
+    // Venice's, whose path ends like a text's; counted in images.
+    Path::Segments("image/generate"),
     Path::Segments("tokenize"),
     Path::Segments("detokenize"),
     Path::Segments("cancel"),

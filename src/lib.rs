@@ -62,10 +62,30 @@
 //! | format | what is added |
 //! |---|---|
 //! | OpenAI, and who speaks like it | nothing; reasoning or audio where only then the provider's total adds up (xAI, Mistral) |
-//! | OpenAI Responses | nothing |
-//! | Anthropic | cache reads and writes, to the input |
-//! | Gemini | thoughts, to the output; what tools brought, to the input |
-//! | Ollama | nothing |
+//! | OpenAI Responses, images, transcriptions | nothing |
+//! | Anthropic, Bedrock | cache reads and writes, to the input |
+//! | Gemini, interactions | thoughts, to the output; what tools brought, to the input |
+//! | Gemini's route that speaks OpenAI | thoughts, to the output: what the total has beyond input and output |
+//! | Cohere, DashScope, watsonx, Replicate, Ollama, llama.cpp, TGI, SGLang | nothing |
+//!
+//! Within one response nothing is summed over documents: a later count takes the place of an earlier one. The format
+//! decides, and not who serves it. Numbers that contradict each other are kept as given, and marked
+//! [`Inconsistent`](UsageQuality::Inconsistent).
+//!
+//! ## Billed or used
+//!
+//! Where a provider reports both, the same conventions want what is billed:
+//!
+//! | format | what counts | what does not |
+//! |---|---|---|
+//! | Cohere | `billed_units`; `tokens` where it has none | `tokens`, which has the chat's template in it, and `cached_tokens`, a part of those |
+//! | Anthropic with `iterations` (compaction, advisor, fallback) | their sum, which is billed | the counts beside them, of the last answer alone |
+//! | Anthropic on Bedrock's InvokeModel | the model's own counts | the envelope's, which repeat them; where they differ, `Inconsistent` |
+//! | Perplexity's deep research | completion, citations and reasoning, each billed | `total_tokens`, which has neither of the last two |
+//! | Copilot | `usage` | `copilot_usage`, the same in units of its own |
+//! | Bedrock | `cacheReadInputTokens` and its like | the same under its second name, and `cacheDetails`, but for what is kept for an hour |
+//! | OpenAI's runs | the run's | those of its steps, which are parts of it |
+//! | transcriptions by duration, reranking by search, images by number | nothing: these are no tokens | |
 //!
 //! # Where to put the layer
 //!

@@ -217,7 +217,8 @@ pub(crate) fn event_stream(mut input: &[u8]) {
             kind => event(kind, payload),
         };
         if head[3] == u8::MAX {
-            let at = usize::from(head[0]) % message.len();
+            // But for its first byte, by which a stream of messages is known.
+            let at = 1 + usize::from(head[0]) % (message.len() - 1);
             message[at] ^= head[1].max(1);
             is_damaged = true;
         }

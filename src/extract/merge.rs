@@ -119,6 +119,8 @@ pub(super) struct Response {
     is_terminal: bool,
     is_error: bool,
     model: SmallVec<[u8; 40]>,
+    /// The model is that of a document which is still to be committed.
+    is_model_pending: bool,
     error_type: SmallVec<[u8; 16]>,
     /// The last word at [`Signal::Code`].
     code: SmallVec<[u8; 16]>,
@@ -143,6 +145,7 @@ impl Response {
             is_terminal: false,
             is_error: false,
             model: SmallVec::new(),
+            is_model_pending: false,
             error_type: SmallVec::new(),
             code: SmallVec::new(),
         }
@@ -220,6 +223,7 @@ impl Response {
 
     /// The document that has ended is what was sent.
     pub(super) fn commit(&mut self) {
+        self.is_model_pending = false;
         if std::mem::take(&mut self.has_pending) {
             self.merge_document();
         }
@@ -230,6 +234,9 @@ impl Response {
         self.has_pending = false;
         self.document = Document::EMPTY;
         self.flaw = Some(Flaw::Malformed);
+        if std::mem::take(&mut self.is_model_pending) {
+            self.model.clear();
+        }
     }
 
     /// The document being read ends here, but is not whole.
@@ -525,6 +532,7 @@ impl Visit for Response {
                 let name = text::name(name, MAX_MODEL);
                 if !name.is_empty() {
                     self.model = name;
+                    self.is_model_pending = self.is_deferred;
                 }
             }
             _ => {}

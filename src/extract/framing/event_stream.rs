@@ -230,9 +230,12 @@ impl Wrap {
                 Self::Digits { left, len } => {
                     let end = memchr::memchr(b'"', piece);
                     let digits = &piece[..end.unwrap_or(piece.len())];
-                    decode(left, len, digits, documents);
+                    let is_sound = decode(left, len, digits, documents);
                     piece = end.map_or(&[], |end| &piece[end + 1..]);
-                    if end.is_some() {
+                    if !is_sound {
+                        documents.spoil();
+                    }
+                    if end.is_some() || !is_sound {
                         *self = Self::Behind;
                     }
                 }
@@ -242,26 +245,35 @@ impl Wrap {
     }
 }
 
-/// Decodes digits by fours; up to three are left for the next time.
-fn decode(left: &mut [u8; 4], len: &mut usize, mut digits: &[u8], documents: &mut Documents) {
-    let mut bytes = [0; 768];
-    let mut feed = |digits: &[u8]| match STANDARD.decode_slice(digits, &mut bytes) {
-        Ok(len) => documents.feed(&bytes[..len]),
-        Err(_) => documents.spoil(),
-    };
+/// Decodes digits by fours; up to three are left for the next time. Returns whether that is what they are.
+fn decode(left: &mut [u8; 4], len: &mut usize, mut digits: &[u8], documents: &mut Documents) -> bool {
     while *len > 0 && *len < 4 && !digits.is_empty() {
         left[*len] = digits[0];
         *len += 1;
         digits = &digits[1..];
     }
     if *len == 4 {
-        feed(left);
+        if !decode_fours(left, documents) {
+            return false;
+        }
         *len = 0;
     }
     let (whole, rest) = digits.split_at(digits.len() / 4 * 4);
-    whole.chunks(1024).for_each(feed);
     if !rest.is_empty() {
         left[..rest.len()].copy_from_slice(rest);
         *len = rest.len();
     }
+    // Of a thousand with a wrong one among them, those before it are read all the same: as if they had come one by one.
+    whole.chunks(1024).all(|digits| {
+        decode_fours(digits, documents) || digits.chunks(4).all(|four| decode_fours(four, documents))
+    })
+}
+
+fn decode_fours(digits: &[u8], documents: &mut Documents) -> bool {
+    let mut bytes = [0; 768];
+    let decoded = STANDARD.decode_slice(digits, &mut bytes);
+    if let Ok(len) = decoded {
+        documents.feed(&bytes[..len]);
+    }
+    decoded.is_ok()
 }

@@ -1,5 +1,7 @@
 //! Wire formats that no recording at hand shows, or shows whole, built by hand from their documentation.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use super::*;
 
 /// Input, output, total, cache reads, cache writes, cache writes for an hour, reasoning.
@@ -47,7 +49,6 @@ fn event(kind: &str, payload: &str) -> Vec<u8> {
 
 /// A piece of InvokeModel's stream.
 fn chunk(document: &str) -> Vec<u8> {
-    use base64::{Engine, engine::general_purpose::STANDARD};
     event("chunk", &format!(r#"{{"bytes":"{}","p":"abcd"}}"#, STANDARD.encode(document)))
 }
 
@@ -415,6 +416,24 @@ mod bedrock {
         for len in 1..usage.len() {
             let facts = read(Format::EventMessages, None, [&usage[..len]]);
             assert_eq!(facts.facts(true).quality, UsageQuality::Malformed, "{len} bytes");
+        }
+    }
+
+    /// Was: the model of a message that its sum gave the lie to; and of base64 with a wrong digit in it as much was read
+    /// as there was in the piece before.
+    #[test]
+    fn nothing_in_a_message_that_is_damaged_is_believed() {
+        let start = r#"{"type":"message_start","message":{"type":"message","model":"claude","usage":{"input_tokens":5,"output_tokens":1}}}"#;
+        let mut damaged = chunk(start);
+        let at = damaged.len() - 8;
+        damaged[at] ^= 0x01;
+        let payload = format!(r#"{{"bytes":"{}\u0000"}}"#, STANDARD.encode(start));
+        for message in [damaged, event("chunk", &payload)] {
+            assert_same_however_cut(Format::EventMessages, None, &message, "a damaged message");
+            let extractor = messages(&[message]);
+            assert_eq!(extractor.facts(true).model, "");
+            assert_eq!(counts(&extractor.facts(true).tokens), NOTHING);
+            assert_eq!(extractor.facts(true).quality, UsageQuality::Malformed);
         }
     }
 

@@ -118,6 +118,15 @@ mod openai {
         assert_eq!((facts.quality, &*facts.model), (UsageQuality::Missing, "gpt-4o-mini"));
     }
 
+    /// F17: nothing is estimated beside what the provider has counted.
+    #[test]
+    fn the_text_of_an_answer_adds_nothing_to_its_counts() {
+        let short = read_sse(&sse(&[CHUNK, USAGE_CHUNK, "[DONE]"]));
+        let long = [&[CHUNK; 500][..], &[USAGE_CHUNK, "[DONE]"]].concat();
+        assert_eq!(read_sse(&sse(&long)).facts(true), short.facts(true));
+        assert_eq!(counts(&short.facts(true)), (Some(9), Some(12), Some(21)));
+    }
+
     /// F3
     #[test]
     fn an_explicit_zero_is_a_count() {

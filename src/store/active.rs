@@ -219,12 +219,16 @@ impl Disk for UsageFile {
 
     fn prepare(&mut self, bytes: u64, is_whole: bool) -> io::Result<Option<Other>> {
         if !self.is_in_place()? {
-            return self.reopen().map(Some);
+            let other = self.reopen()?;
+            self.complaint = None;
+            return Ok(Some(other));
         }
         let today = UtcDay::of((self.clock)());
         let mut other = None;
-        if is_whole && self.is_time_to_rotate(bytes, today) {
+        if is_whole {
             self.complaint = None;
+        }
+        if is_whole && self.is_time_to_rotate(bytes, today) {
             match self.rotate() {
                 Ok(()) => other = Some(Other { bytes: 0, torn: false }),
                 Err(complaint) => self.complaint = Some(complaint),

@@ -39,8 +39,12 @@ impl<D: Disk> Appender<D> {
 
     /// Writes `bytes` in as few calls as the system allows, and says how many of them are in the file now.
     ///
-    /// After an error, the rest is what has to be given again: those bytes, from exactly there.
+    /// After an error, the rest is what has to be given again: those bytes, from exactly there. With no bytes, what went
+    /// wrong without keeping lines from being written is tried again.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
+        if bytes.is_empty() && self.complaint().is_some() {
+            return (0, self.prepare());
+        }
         let mut written = 0;
         while written < bytes.len() {
             match self.append_some(&bytes[written..]) {
@@ -58,14 +62,7 @@ impl<D: Disk> Appender<D> {
 
     /// Writes what belongs into one file.
     fn append_some(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
-        match self.disk.prepare(self.bytes, self.begun.is_empty()) {
-            Ok(None) => {}
-            Ok(Some(Other { bytes, torn })) => {
-                (self.bytes, self.torn, self.begun_in_file) = (bytes, torn, 0);
-            }
-            Err(e) => return (0, Err(e)),
-        }
-        if let Err(e) = self.heal().and_then(|()| self.catch_up()) {
+        if let Err(e) = self.prepare().and_then(|()| self.heal()).and_then(|()| self.catch_up()) {
             return (0, Err(e));
         }
         let (written, result) =
@@ -81,6 +78,13 @@ impl<D: Disk> Appender<D> {
         }
         self.note(&bytes[..written]);
         (written, result)
+    }
+
+    fn prepare(&mut self) -> io::Result<()> {
+        if let Some(Other { bytes, torn }) = self.disk.prepare(self.bytes, self.begun.is_empty())? {
+            (self.bytes, self.torn, self.begun_in_file) = (bytes, torn, 0);
+        }
+        Ok(())
     }
 
     fn heal(&mut self) -> io::Result<()> {

@@ -16,7 +16,7 @@ mod parse;
 mod seen;
 mod segments;
 #[cfg(test)]
-mod simulated;
+pub(crate) mod simulated;
 #[cfg(test)]
 mod tests;
 mod upkeep;

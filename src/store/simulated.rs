@@ -1,4 +1,4 @@
-//! Files in memory that lose their power.
+//! Files in memory that fail as told and lose their power.
 
 use std::{
     collections::BTreeMap,
@@ -6,14 +6,22 @@ use std::{
     io::{self, Cursor, Read, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
+    thread,
 };
 
-use super::files::{Files, Handle, Held, Identity};
-use crate::Error;
+use super::{
+    History, Opened, Upkeep,
+    active::{Clock, Rotation, UsageFile},
+    append::Appender,
+    files::{Files, Handle, Held, Identity},
+    segments::{Names, UtcDay},
+    upkeep::{Inventory, Retention},
+};
+use crate::{Error, config::UsageStatistics};
 
 /// A directory of files. Clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Simulated(Arc<Mutex<World>>);
+pub(crate) struct Simulated(Arc<Mutex<World>>);
 
 #[derive(Debug, Default)]
 struct World {
@@ -23,6 +31,10 @@ struct World {
     durable_names: BTreeMap<PathBuf, usize>,
     /// Those that were removed since then.
     removed: Vec<PathBuf>,
+    /// The directory is gone.
+    is_gone: bool,
+    /// How often it went. A lock from before is none.
+    times_gone: usize,
     /// Changes so far.
     steps: usize,
     plan: Plan,
@@ -37,12 +49,27 @@ struct Inode {
 
 /// What goes wrong. Nothing, by default.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// Nothing works any more after so many changes. A write that would be the next one comes half through.
-    pub(super) power: Option<usize>,
+    pub(crate) power: Option<usize>,
     /// This change fails, and changes nothing.
-    pub(super) failure: Option<(usize, io::ErrorKind)>,
+    pub(crate) failure: Option<(usize, io::ErrorKind)>,
+    /// Every change fails with this error of the system's.
+    pub(crate) error: Option<i32>,
+    /// Every sync of a file does.
+    pub(crate) sync_error: Option<i32>,
+    /// The disk is full when files have got so many more bytes.
+    pub(crate) room: Option<usize>,
+    /// Bytes that one write takes at most.
+    pub(crate) at_most: Option<usize>,
+    /// How often others get their turn before a write is done.
+    pub(crate) slowness: usize,
 }
+
+/// Errors of the system's, by the numbers that Unix gives them.
+pub(crate) const EIO: i32 = 5;
+pub(crate) const ENOSPC: i32 = 28;
+pub(crate) const EROFS: i32 = 30;
 
 /// What a loss of power leaves of what was not synced.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +81,62 @@ pub(super) enum Left {
 }
 
 impl Simulated {
-    pub(super) fn plan(&self, plan: Plan) {
+    /// A history that is empty and goes by `clock`.
+    pub(crate) fn open(&self, settings: &UsageStatistics, clock: Clock) -> Opened {
+        let files: Arc<dyn Files> = Arc::new(self.clone());
+        let names = Arc::new(Names::of("/usage.json".into()));
+        let handle = files.append(names.active()).unwrap();
+        files.sync_directory(names.directory()).unwrap();
+        let lock = files.lock(names.active()).unwrap();
+        let rotation = Rotation { bytes: settings.rotate_bytes, daily: settings.rotate_daily };
+        let upkeep = Upkeep {
+            files: Arc::clone(&files),
+            names: Arc::clone(&names),
+            compression: settings.compress,
+            retention: Retention::of(settings),
+        };
+        let today = UtcDay::of(clock());
+        let file = UsageFile::new(handle, lock, files, names, rotation, clock, today, None);
+        Opened {
+            appender: Appender::new(file, 0, false),
+            history: History::default(),
+            inventory: Inventory::default(),
+            upkeep: Some(upkeep),
+        }
+    }
+
+    pub(crate) fn plan(&self, plan: Plan) {
         self.world().plan = plan;
+    }
+
+    /// What all files hold that have a name, in the order in which they were written.
+    pub(crate) fn history(&self) -> Vec<u8> {
+        let names = Names::of("/usage.json".into());
+        let segments = names.segments(self).unwrap();
+        let paths = segments.iter().map(|segment| &*segment.path).chain([names.active()]);
+        let world = self.world();
+        paths
+            .flat_map(|path| world.find(path).map(|inode| world.inodes[inode].bytes.clone()))
+            .flatten()
+            .collect()
+    }
+
+    /// What each file holds that ever was.
+    pub(crate) fn all_that_was(&self) -> Vec<Vec<u8>> {
+        self.world().inodes.iter().map(|inode| inode.bytes.clone()).collect()
+    }
+
+    /// Somebody else removes the usage file.
+    pub(crate) fn lose_file(&self) {
+        self.world().names.remove(Path::new("/usage.json"));
+    }
+
+    /// Somebody else removes all files and their directory.
+    pub(crate) fn lose_directory(&self) {
+        let mut world = self.world();
+        world.names.clear();
+        world.is_gone = true;
+        world.times_gone += 1;
     }
 
     pub(super) fn steps(&self) -> usize {
@@ -101,6 +182,7 @@ impl World {
                 Err(io::Error::other("the power is gone"))
             }
             Plan { failure: Some((step, kind)), .. } if self.steps == step + 1 => Err(kind.into()),
+            Plan { error: Some(error), .. } => Err(io::Error::from_raw_os_error(error)),
             _ => Ok(()),
         }
     }
@@ -109,10 +191,14 @@ impl World {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn make(&mut self, path: &Path) -> usize {
+    fn make(&mut self, path: &Path) -> io::Result<usize> {
+        self.step()?;
+        if self.is_gone {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.inodes.push(Inode::default());
         self.names.insert(path.to_owned(), self.inodes.len() - 1);
-        self.inodes.len() - 1
+        Ok(self.inodes.len() - 1)
     }
 }
 
@@ -121,18 +207,14 @@ impl Files for Simulated {
         let mut world = self.world();
         let inode = match world.find(path) {
             Ok(inode) => inode,
-            Err(_) => {
-                world.step()?;
-                world.make(path)
-            }
+            Err(_) => world.make(path)?,
         };
         Ok(self.handle(inode))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
         let mut world = self.world();
-        world.step()?;
-        let inode = world.make(path);
+        let inode = world.make(path)?;
         Ok(self.handle(inode))
     }
 
@@ -179,6 +261,11 @@ impl Files for Simulated {
     }
 
     fn make_directory(&self, _: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        if world.is_gone {
+            world.step()?;
+            world.is_gone = false;
+        }
         Ok(())
     }
 
@@ -191,16 +278,21 @@ impl Files for Simulated {
     }
 
     fn lock(&self, _: &Path) -> Result<Box<dyn Held>, Error> {
-        Ok(Box::new(Locked))
+        let times_gone = self.world().times_gone;
+        Ok(Box::new(Locked { world: self.clone(), times_gone }))
     }
 }
 
 #[derive(Debug)]
-struct Locked;
+struct Locked {
+    world: Simulated,
+    times_gone: usize,
+}
 
 impl Held for Locked {
     fn is_good(&self) -> bool {
-        true
+        let world = self.world.world();
+        !world.is_gone && world.times_gone == self.times_gone
     }
 }
 
@@ -211,6 +303,8 @@ struct File {
 
 impl Write for File {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let slowness = self.world.world().plan.slowness;
+        (0..slowness).for_each(|_| thread::yield_now());
         let mut world = self.world.world();
         let is_last = world.plan.power == Some(world.steps);
         let result = world.step();
@@ -219,8 +313,16 @@ impl Write for File {
             world.inodes[self.inode].bytes.extend_from_slice(half);
         }
         result?;
-        world.inodes[self.inode].bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
+        let mut n = bytes.len().min(world.plan.at_most.unwrap_or(usize::MAX));
+        if let Some(room) = &mut world.plan.room {
+            if *room == 0 {
+                return Err(io::Error::from_raw_os_error(ENOSPC));
+            }
+            n = n.min(*room);
+            *room -= n;
+        }
+        world.inodes[self.inode].bytes.extend_from_slice(&bytes[..n]);
+        Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -232,6 +334,9 @@ impl Handle for File {
     fn sync(&mut self) -> io::Result<()> {
         let mut world = self.world.world();
         world.step()?;
+        if let Some(error) = world.plan.sync_error {
+            return Err(io::Error::from_raw_os_error(error));
+        }
         let inode = &mut world.inodes[self.inode];
         inode.durable = inode.bytes.len();
         Ok(())

@@ -31,6 +31,8 @@ pub(super) struct Outcome {
     pub(super) upto: u64,
     /// It was to be synced as well.
     pub(super) sync: bool,
+    /// Something else is to be tried again. With an empty batch that is all that is done.
+    pub(super) complains: bool,
     pub(super) result: Result<(), Failure>,
 }
 
@@ -143,6 +145,7 @@ fn append<D: Disk>(appender: &mut Appender<D>, shared: &Shared, order: Order) ->
     shared.persisted.fetch_add(lines as u64, Ordering::Release);
     shared.bytes.store(appender.bytes(), Ordering::Relaxed);
     let complaint = appender.complaint().map(|complaint| shared.text(complaint));
+    let complains = complaint.is_some();
     unpoisoned(&shared.health).rotates(complaint);
     let rest = if written == batch.bytes.len() {
         batch.bytes.clear();
@@ -161,5 +164,5 @@ fn append<D: Disk>(appender: &mut Appender<D>, shared: &Shared, order: Order) ->
             is_sync: false,
         }),
     };
-    Outcome { rest, upto, sync, result }
+    Outcome { rest, upto, sync, complains, result }
 }

@@ -94,6 +94,8 @@ fn numbers(file: &str) -> Vec<u64> {
     file.lines().map(number).collect()
 }
 
+mod faults;
+
 mod lines {
     use super::*;
 

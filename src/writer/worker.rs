@@ -61,6 +61,8 @@ pub(super) struct Worker<T> {
     due: Option<Instant>,
     /// When what is in the file is synced although there is nothing to write.
     sync_due: Option<Instant>,
+    /// When what went wrong without keeping lines from being written is tried again, although there is nothing to write.
+    complaint_due: Option<Instant>,
     /// Set while the file cannot be written.
     retry: Option<Retry>,
     /// A flush or the end has been asked for since the last try began, and does not wait for the next retry.
@@ -130,6 +132,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
             durable: 0,
             due: Instant::now().checked_add(settings.flush_interval),
             sync_due: None,
+            complaint_due: None,
             retry: None,
             is_urgent: false,
             hangs: false,
@@ -302,15 +305,17 @@ impl<T: Into<UsageEvent>> Worker<T> {
             // Whatever comes next comes after `now`, and waits no longer than it may.
             self.due = now.checked_add(self.settings.flush_interval);
         }
-        if self.durable == self.accepted {
+        let is_past = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        let is_unwell = self.complaint_due.is_some() && (self.is_urgent || is_past(self.complaint_due));
+        if self.durable == self.accepted && !is_unwell {
             return;
         }
-        let is_past = |at: Option<Instant>| at.is_some_and(|at| now >= at);
         let is_time = match &self.retry {
             Some(retry) => self.is_urgent || now >= retry.at,
             None => {
                 self.closing.is_some()
                     || !self.flushes.is_empty()
+                    || is_unwell
                     || self.pending.lines >= self.settings.flush_events
                     || is_past(self.due)
                     || is_past(self.sync_due)
@@ -338,7 +343,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
     }
 
     fn settle(&mut self, outcome: Outcome, now: Instant) {
-        let Outcome { mut rest, upto, sync, result } = outcome;
+        let Outcome { mut rest, upto, sync, complains, result } = outcome;
         let is_written = rest.bytes.is_empty();
         if is_written {
             self.written = upto;
@@ -351,6 +356,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
             self.spare = mem::replace(&mut self.pending, rest).bytes;
         }
         self.hangs = false;
+        self.complaint_due = if complains { now.checked_add(self.settings.flush_interval) } else { None };
         match result {
             Ok(()) => {
                 self.retry = None;
@@ -408,7 +414,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
             _ if self.file.is_busy() => None,
             (Some(retry), Some(Closing { until: Some(until), .. })) => Some(retry.at.min(*until)),
             (Some(retry), _) => Some(retry.at),
-            (None, _) => [self.due, self.sync_due].into_iter().flatten().min(),
+            (None, _) => [self.due, self.sync_due, self.complaint_due].into_iter().flatten().min(),
         })
     }
 

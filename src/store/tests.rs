@@ -1,7 +1,7 @@
 //! What a history of more than one file goes through, on files that fail at each step in turn.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs,
     sync::atomic::{AtomicI64, Ordering},
 };
@@ -56,31 +56,19 @@ impl History {
     /// On files that go wrong as planned from the moment on at which the history is there.
     fn begin(settings: &UsageStatistics, plan: Plan) -> Self {
         let files = Simulated::default();
-        let names = Arc::new(Names::of("/usage.json".into()));
-        let handle = files.append(names.active()).unwrap();
-        files.sync_directory(names.directory()).unwrap();
         let now = Arc::new(AtomicI64::new(START));
         let clock = {
             let now = Arc::clone(&now);
             Arc::new(move || Timestamp::from_unix_millis(now.load(Ordering::Relaxed)))
         };
-        let today = UtcDay::of(clock());
-        let shared: Arc<dyn Files> = Arc::new(files.clone());
-        let rotation = Rotation { bytes: settings.rotate_bytes, daily: settings.rotate_daily };
-        let upkeep = Upkeep {
-            files: Arc::clone(&shared),
-            names: Arc::clone(&names),
-            compression: settings.compress,
-            retention: Retention::of(settings),
-        };
-        let lock = shared.lock(names.active()).unwrap();
-        let file = UsageFile::new(handle, lock, shared, names, rotation, clock, today, None);
+        let Opened { appender, upkeep, .. } = files.open(settings, clock);
         let first = files.steps();
         files.plan(Plan {
             power: plan.power.map(|steps| first + steps),
             failure: plan.failure.map(|(step, kind)| (first + step, kind)),
+            ..plan
         });
-        Self { files, now, appender: Appender::new(file, 0, false), upkeep, synced: Vec::new() }
+        Self { files, now, appender, upkeep: upkeep.unwrap(), synced: Vec::new() }
     }
 
     /// Writes all events, some a day after the one before, and looks after segments now and then. Tries everything twice.
@@ -405,6 +393,31 @@ mod aggregates {
         }
     }
 
+    /// All segments are there again, from a backup, and the file is not.
+    #[test]
+    fn are_the_same_bytes_when_they_are_made_anew_from_the_segments() {
+        for (keep_days, keep_bytes) in [(Some(0), None), (Some(1), None), (None, Some(0))] {
+            let mut files = Vec::new();
+            for compress in compressions() {
+                let removing = settings(compress, keep_days, keep_bytes);
+                let history = all_is_well(&removing);
+                let now = Timestamp::from_unix_millis(history.now.load(Ordering::Relaxed));
+                let aggregates = history.upkeep.names.aggregates();
+                let piece_by_piece =
+                    history.files.after_loss_of_power(Left::All, Left::Nothing).remove(&aggregates).unwrap();
+                files.push(piece_by_piece);
+
+                let keeping = all_is_well(&settings(compress, None, None));
+                let all = keeping.files.after_loss_of_power(Left::All, Left::Nothing);
+                let found = Found::new(all, &removing);
+                let (mut opened, _) = found.open();
+                assert!(opened.upkeep.take().unwrap().run(now, &|| false).result.is_ok());
+                files.push(fs::read(found.place.path().join("usage.aggregates.json")).unwrap());
+            }
+            assert!(files.iter().all(|file| *file == files[0]), "{keep_days:?} {keep_bytes:?}");
+        }
+    }
+
     #[test]
     fn of_another_version_or_damaged_are_an_error_that_says_where() {
         let names = Names::of("/usage.json".into());
@@ -420,6 +433,131 @@ mod aggregates {
             assert_eq!(error.to_string(), text);
             let mut file = Vec::new();
             assert!(aggregate::Sum::default().merge(wrong.as_bytes(), &mut file, &names).is_err());
+        }
+    }
+}
+
+/// F36: the sums are in place, and what they are of has not been removed.
+#[test]
+fn a_crash_between_the_two_steps_of_removing_counts_nothing_twice() {
+    for settings in all_settings().filter(|settings| settings.keep_days.is_some()) {
+        let mut states = 0;
+        for power in 0..steps(&settings) {
+            let mut history = History::begin(&settings, Plan { power: Some(power), ..Plan::default() });
+            history.write();
+            let left = history.files.after_loss_of_power(Left::All, Left::Nothing);
+            let names = &history.upkeep.names;
+            let Some(aggregates) = left.get(&names.aggregates()) else { continue };
+            let is_between = aggregate::lines(&**aggregates, names).any(|record| match record.unwrap() {
+                Record::Segment(Absorbed { id, .. }) => [Compression::None, settings.compress]
+                    .iter()
+                    .any(|c| left.contains_key(&names.segment(id, *c))),
+                Record::Sums(_) => false,
+            });
+            if is_between {
+                states += 1;
+                Found::new(left, &settings).assert_holds(&history.synced, &format!("{settings:?}, {power}"));
+            }
+        }
+        assert!(states > 3, "{states}");
+    }
+}
+
+mod one_history {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A file, or a piece of the sums, as somebody may have left it.
+    #[derive(Clone, Debug)]
+    struct Part {
+        events: u8,
+        compression: Compression,
+        /// By the Go original, which knows no ids.
+        is_original: bool,
+        /// Without an end of the last line.
+        is_torn: bool,
+    }
+
+    fn part() -> impl Strategy<Value = Part> {
+        let compression = proptest::sample::select(compressions().collect::<Vec<_>>());
+        (0..6_u8, compression, any::<bool>(), any::<bool>()).prop_map(
+            |(events, compression, is_original, is_torn)| Part { events, compression, is_original, is_torn },
+        )
+    }
+
+    fn line(number: i64, is_original: bool) -> String {
+        let event = event(number, START + number);
+        if is_original {
+            let UsageEvent { timestamp, model, .. } = event;
+            format!(
+                r#"{{"timestamp":"{timestamp}","model":"{model}","prompt_tokens":1,"completion_tokens":2,"total_tokens":3,"status":200}}"#
+            )
+        } else {
+            serde_json::to_string(&event).unwrap()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn is_in_segments_compressed_ones_and_old_files_whatever_is_where(
+            parts in proptest::collection::vec(part(), 1..8),
+            summed_up in 0..4_usize,
+        ) {
+            let names = Names::of("/usage.json".into());
+            let mut numbers = 0..;
+            let mut files = BTreeMap::new();
+            let mut expected = Vec::new();
+            let mut sum = aggregate::Sum::default();
+            for (at, part) in parts.iter().enumerate() {
+                let numbers: Vec<i64> = numbers.by_ref().take(part.events.into()).collect();
+                let mut text: String = numbers.iter().map(|n| line(*n, part.is_original) + "\n").collect();
+                if part.is_torn {
+                    text.truncate(text.len().saturating_sub(1));
+                }
+                let day = UtcDay::of(Timestamp::from_unix_millis(START + (at as i64) * DAY));
+                let id = segments::SegmentId { day, number: (at % 2) as u32 };
+                let is_last = at + 1 == parts.len();
+                if at < summed_up && !is_last {
+                    for number in numbers {
+                        sum.add(&(&event(number, START + number)).into());
+                    }
+                    sum.segments.push(Absorbed { id, bytes: text.len() as u64, events: 0, bad_lines: 0 });
+                    continue;
+                }
+                expected.extend(numbers.iter().map(|number| format!("m{number}")));
+                if is_last {
+                    files.insert(names.active().to_owned(), text.into_bytes());
+                } else {
+                    let mut file = Vec::new();
+                    compress::encode(&mut text.as_bytes(), &mut file, part.compression).unwrap();
+                    files.insert(names.segment(id, part.compression), file);
+                }
+            }
+            let all: Vec<_> = (0..numbers.start).map(|number| format!("m{number}")).collect();
+            if expected.len() < all.len() {
+                let mut file = Vec::new();
+                sum.merge(io::empty(), &mut file, &names).unwrap();
+                files.insert(names.aggregates(), file);
+            }
+            let found = Found::new(files, &UsageStatistics::default());
+            let path = found.place.path().join("usage.json");
+            let (mut events, mut sums) = (Vec::new(), Vec::new());
+            let each = |past: Past<'_>| match past {
+                Past::Event(event) => events.push(event.model.to_owned()),
+                Past::Sums(aggregate) => sums.push(aggregate.cell.model.clone()),
+            };
+            let opened = open(&path, &found.settings, each, |_| {}).unwrap();
+            prop_assert_eq!(opened.history.events as usize, events.len());
+            prop_assert_eq!(opened.history.bad_lines, 0);
+            prop_assert_eq!(&events, &expected, "in the order in which they were written");
+            sums.extend(events);
+            sums.sort();
+            let mut all = all;
+            all.sort();
+            prop_assert_eq!(sums, all);
         }
     }
 }

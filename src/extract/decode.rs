@@ -120,7 +120,7 @@ fn undo(coding: &[u8], next: Box<dyn Chain + Send>) -> Option<Box<dyn Chain + Se
     }
     #[cfg(feature = "decompression-br")]
     if is("br") {
-        return Some(Box::new(brotli_decompressor::DecompressorWriter::new(next, 4 << 10)));
+        return Some(Box::new(brotli_decompressor::DecompressorWriter::new(Whole(next), 4 << 10)));
     }
     #[cfg(feature = "decompression-zstd")]
     if is("zstd") {
@@ -162,6 +162,31 @@ impl<C: Chain> Chain for flate2::write::MultiGzDecoder<C> {
     fn finish(&mut self) -> io::Result<()> {
         let flushed = self.flush();
         self.get_mut().finish().and(flushed)
+    }
+}
+
+/// Takes all that it is given, or fails.
+///
+/// A decoder whose stream has ended takes nothing of what comes after, which brotli's would offer it for ever.
+#[cfg(feature = "decompression-br")]
+struct Whole<C>(C);
+
+#[cfg(feature = "decompression-br")]
+impl<C: Write> Write for Whole<C> {
+    fn write(&mut self, decoded: &[u8]) -> io::Result<usize> {
+        self.0.write_all(decoded)?;
+        Ok(decoded.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(feature = "decompression-br")]
+impl<C: Chain> Chain for Whole<C> {
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.finish()
     }
 }
 
@@ -257,6 +282,52 @@ mod zstandard {
         fn finish(&mut self) -> io::Result<()> {
             let flushed = self.flush();
             self.get_mut().finish().and(flushed)
+        }
+    }
+}
+
+#[cfg(all(feature = "decompression-br", feature = "decompression-deflate", feature = "decompression-gzip"))]
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::extract::Format;
+
+    /// What follows the end of an inner body is not looked at for ever.
+    #[test]
+    #[cfg(all(
+        feature = "decompression-br",
+        feature = "decompression-deflate",
+        feature = "decompression-gzip"
+    ))]
+    fn bytes_after_the_end_of_an_inner_encoding_end_the_decoding() {
+        let body = br#"{"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#;
+        let (mut bare, mut zlib) = (Vec::new(), Vec::new());
+        flate2::read::DeflateEncoder::new(&body[..], flate2::Compression::fast())
+            .read_to_end(&mut bare)
+            .unwrap();
+        flate2::read::ZlibEncoder::new(&body[..], flate2::Compression::fast())
+            .read_to_end(&mut zlib)
+            .unwrap();
+        for mut inner in [bare, zlib] {
+            inner.extend_from_slice(b"and more");
+            for outer in ["br", "gzip"] {
+                let mut encoded = Vec::new();
+                match outer {
+                    "br" => {
+                        drop(brotli::CompressorReader::new(&inner[..], 4096, 5, 22).read_to_end(&mut encoded))
+                    }
+                    _ => drop(
+                        flate2::read::GzEncoder::new(&inner[..], flate2::Compression::fast())
+                            .read_to_end(&mut encoded),
+                    ),
+                }
+                let reader = Reader::new(Format::Unknown, None);
+                let mut decoder = Decoder::new([&b"deflate"[..], outer.as_bytes()], reader).unwrap();
+                decoder.feed(&encoded);
+                decoder.finish();
+            }
         }
     }
 }

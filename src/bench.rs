@@ -7,9 +7,30 @@ use serde::Deserialize;
 
 use crate::{
     Timestamp,
+    extract::{Dialect, Extractor, Format},
     index::{self, Dimension, Filter, Grouping, Interval, Pattern, Query},
     queue, store,
 };
+
+/// A body that is read alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    Chat,
+    ChatStream,
+    Images,
+}
+
+/// Reads a body in pieces, as the layer does.
+pub fn total_tokens<'a>(api: Api, pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<u64> {
+    let mut extractor = match api {
+        Api::Chat => Extractor::new(Format::Json, Some(Dialect::OpenAi)),
+        Api::ChatStream => Extractor::new(Format::EventStream, Some(Dialect::OpenAi)),
+        Api::Images => Extractor::new(Format::Json, Some(Dialect::Responses)),
+    };
+    pieces.into_iter().for_each(|piece| extractor.feed(piece));
+    extractor.finish();
+    extractor.facts(true).tokens.total
+}
 
 /// Reads the events of a usage file without keeping them, and gives their number.
 pub fn parse(file: &Path, threads: usize) -> io::Result<u64> {

@@ -5,29 +5,13 @@
 //! cargo bench --bench scan -- stream --json    # what has `stream` in its name, as data
 //! ```
 //!
-//! What is measured are the files of `src/extract`, compiled into this bench as they are: they are private to the crate,
-//! and no door is opened in it for the sake of a bench. Beside it stand what one might take instead: `serde_json` and
-//! `sonic-rs` into a struct of the wanted fields (typed), which is the fastest way to use them that reads a document
+//! What is measured is the reader of a body that the layer has. Beside it stand what one might take instead: `serde_json`
+//! and `sonic-rs` into a struct of the wanted fields (typed), which is the fastest way to use them that reads a document
 //! whole; and `memchr` looking for a byte that is not there, which is the limit of what looks at each byte.
 //!
 //! The contenders take turns; the table has the medians. Typed, in pieces that ignore the borders of events, collects
 //! lines as every client's library does.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    unreachable_pub,
-    missing_docs,
-    missing_debug_implementations,
-    reason = "of the crate's files, what the scanner needs not is not used here, their tests least of all"
-)]
-
-#[path = "../../src/event.rs"]
-mod event;
-#[path = "../../src/extract/mod.rs"]
-mod extract;
-#[path = "../../src/key.rs"]
-mod key;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -35,13 +19,13 @@ use std::{hint::black_box, time::Instant};
 
 use anyhow::ensure;
 use bytes::Bytes;
-use extract::{Dialect, Extractor, Format};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use support::{
     Options, bodies, median, nanoseconds,
     table::{Table, grouped},
 };
+use tower_llm_usage::bench::{Api, total_tokens};
 
 /// Turns that each contender has.
 const TURNS: usize = 60;
@@ -65,8 +49,7 @@ fn main() -> anyhow::Result<()> {
 /// A body, and how it is cut.
 struct Subject {
     name: &'static str,
-    format: Format,
-    dialect: Dialect,
+    api: Api,
     pieces: Vec<Bytes>,
     /// Each piece is whole events, or all of the body.
     is_whole: bool,
@@ -75,37 +58,30 @@ struct Subject {
 }
 
 fn subjects(is_full: bool) -> Vec<Subject> {
-    let unary = |name, body: &str, dialect, goal| Subject {
+    let unary = |name, body: &str, api, goal| Subject {
         name,
-        format: Format::Json,
-        dialect,
+        api,
         pieces: vec![Bytes::copy_from_slice(body.as_bytes())],
         is_whole: true,
         goal,
     };
-    let stream = |name, pieces, is_whole| Subject {
-        name,
-        format: Format::EventStream,
-        dialect: Dialect::OpenAi,
-        pieces,
-        is_whole,
-        goal: 15.0,
-    };
+    let stream =
+        |name, pieces, is_whole| Subject { name, api: Api::ChatStream, pieces, is_whole, goal: 15.0 };
     // A vector of 1,536 floats is about 20 KB.
     let (vectors, image) = if is_full { (210, 8_000_000) } else { (2, 80_000) };
     let chunks = bodies::openai_stream(802, false);
     let flat = chunks.concat();
     let with_null = bodies::openai_stream(802, true);
     vec![
-        unary("chat, 1.5 KB", &bodies::chat_completion(1_500), Dialect::OpenAi, 2.5),
-        unary("chat, 50 KB", &bodies::chat_completion(50_000), Dialect::OpenAi, 5.0),
+        unary("chat, 1.5 KB", &bodies::chat_completion(1_500), Api::Chat, 2.5),
+        unary("chat, 50 KB", &bodies::chat_completion(50_000), Api::Chat, 5.0),
         Subject {
             pieces: bodies::cut(bodies::chat_completion(50_000).as_bytes(), 1_460),
             is_whole: false,
-            ..unary("chat, 50 KB, in 1,460 bytes", "", Dialect::OpenAi, 5.0)
+            ..unary("chat, 50 KB, in 1,460 bytes", "", Api::Chat, 5.0)
         },
-        unary("embeddings, floats, 4 MB", &bodies::embeddings(vectors), Dialect::OpenAi, 7.0),
-        unary("image, base64, 8 MB", &bodies::image(image), Dialect::Responses, 2.0),
+        unary("embeddings, floats, 4 MB", &bodies::embeddings(vectors), Api::Chat, 7.0),
+        unary("image, base64, 8 MB", &bodies::image(image), Api::Images, 2.0),
         stream("chat stream, an event a frame", chunks, true),
         stream("the stream, \"usage\":null in each", with_null, true),
         stream("the stream in 1,460 bytes", bodies::cut(&flat, 1_460), false),
@@ -125,6 +101,7 @@ struct Usage {
     #[serde(alias = "input_tokens")]
     prompt_tokens: Option<u64>,
     #[serde(alias = "output_tokens")]
+    #[expect(dead_code, reason = "what one would want to know is parsed, too")]
     completion_tokens: Option<u64>,
     total_tokens: Option<u64>,
 }
@@ -154,10 +131,7 @@ impl Subject {
     }
 
     fn extract(&self) -> Option<u64> {
-        let mut extractor = Extractor::new(self.format, Some(self.dialect));
-        self.pieces.iter().for_each(|piece| extractor.feed(piece));
-        extractor.finish();
-        extractor.facts(true).tokens.total
+        total_tokens(self.api, self.pieces.iter().map(|piece| &piece[..]))
     }
 
     fn typed(&self, parse: Parse) -> Option<u64> {
@@ -168,11 +142,13 @@ impl Subject {
             model = named.or(model.take());
             total = usage.and_then(|usage| usage.total_tokens.or(usage.prompt_tokens)).or(total);
         };
-        match (self.format, self.is_whole) {
-            (Format::Json, true) => self.pieces.iter().for_each(|piece| note(piece)),
-            (Format::Json, false) => note(&self.pieces.concat()),
-            (_, true) => self.pieces.iter().filter_map(|piece| piece.strip_prefix(b"data: ")).for_each(note),
-            (_, false) => {
+        match (self.api, self.is_whole) {
+            (Api::Chat | Api::Images, true) => self.pieces.iter().for_each(|piece| note(piece)),
+            (Api::Chat | Api::Images, false) => note(&self.pieces.concat()),
+            (Api::ChatStream, true) => {
+                self.pieces.iter().filter_map(|piece| piece.strip_prefix(b"data: ")).for_each(note)
+            }
+            (Api::ChatStream, false) => {
                 let mut held = Vec::new();
                 for piece in &self.pieces {
                     let mut rest = &**piece;

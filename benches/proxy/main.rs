@@ -1,0 +1,312 @@
+//! What the layer costs a proxy on a network: two of them on loopback, as `examples/proxy` forwards, one of which has
+//! the layer, with its writer and its file.
+//!
+//! ```sh
+//! cargo bench --bench proxy                  # all of it
+//! cargo bench --bench proxy -- stream --json # what has `stream` in its name, as data
+//! ```
+//!
+//! Each proxy is a process of its own with one thread that serves; this one is the provider and the clients. The two
+//! take turns, and ratios are of neighbouring turns. *Age* is the time from the moment when the provider hands a chunk
+//! to its server to the moment when the client has it. A thousand streams want 2,100 open files (`ulimit -n`), and
+//! memory and CPU time are read where Linux has them.
+
+#[path = "../../examples/proxy/forward.rs"]
+mod forward;
+mod generator;
+mod provider;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Read, Write as _},
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context;
+use generator::{Load, Turn};
+use http::{Request, Uri};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use provider::Pace;
+use serde_json::{Value, json};
+use support::{
+    Options, median,
+    table::{Table, grouped},
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tower::{Layer, ServiceExt};
+use tower_llm_usage::{Config, PeerAddr, Usage};
+
+/// Where a proxy that this bench starts finds its provider and, if it has the layer, its file.
+const UPSTREAM: &str = "PROXY_BENCH_UPSTREAM";
+const FILE: &str = "PROXY_BENCH_FILE";
+
+/// Turns of each proxy, and how long one is.
+const TURNS: usize = 16;
+const TURN: Duration = Duration::from_millis(400);
+
+fn main() -> anyhow::Result<()> {
+    if let Ok(upstream) = env::var(UPSTREAM) {
+        return serve(&upstream.parse()?, env::var_os(FILE).map(PathBuf::from));
+    }
+    let options = Options::of_command_line()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let rows = runtime.block_on(measure(&options))?;
+    if options.is_json {
+        println!("{:#}", rows.iter().map(Row::to_json).collect::<Value>());
+    } else {
+        print(&rows);
+    }
+    Ok(())
+}
+
+/// Is a proxy until standard input ends.
+fn serve(upstream: &Uri, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let usage = file.map(|file| Usage::open(Config::recording_to(file))).transpose()?;
+    let service = forward::service(upstream)?;
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    runtime.block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        println!("{}", listener.local_addr()?);
+        std::io::stdout().flush()?;
+        loop {
+            let (stream, peer) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let stream = TokioIo::new(stream);
+            let addressed = move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(PeerAddr(peer));
+                request
+            };
+            let service = service.clone();
+            let server = auto::Builder::new(TokioExecutor::new());
+            // Two services of two types: one knows nothing of the layer.
+            match &usage {
+                Some(usage) => {
+                    let service = usage.layer().layer(service);
+                    let service = service_fn(move |request| service.clone().oneshot(addressed(request)));
+                    tokio::spawn(async move { server.serve_connection(stream, service).await.is_ok() });
+                }
+                None => {
+                    let service = service_fn(move |request| service.clone().oneshot(addressed(request)));
+                    tokio::spawn(async move { server.serve_connection(stream, service).await.is_ok() });
+                }
+            }
+        }
+    })
+}
+
+/// A proxy in a process of its own.
+struct Proxy {
+    process: Child,
+    address: SocketAddr,
+    /// Where its file is, if it has the layer.
+    _directory: Option<TempDir>,
+}
+
+impl Proxy {
+    fn start(upstream: SocketAddr, has_layer: bool) -> anyhow::Result<Self> {
+        let directory = has_layer.then(tempfile::tempdir).transpose()?;
+        let mut command = Command::new(env::current_exe()?);
+        command.env(UPSTREAM, format!("http://{upstream}")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        if let Some(directory) = &directory {
+            command.env(FILE, directory.path().join("usage.json"));
+        }
+        let mut process = command.spawn()?;
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().context("standard output is piped")?).read_line(&mut line)?;
+        let address = line.trim().parse().context("the proxy says where it listens")?;
+        Ok(Self { process, address, _directory: directory })
+    }
+
+    /// Bytes of memory that it has in use.
+    fn memory(&self) -> Option<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(kilobytes.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? * 1024.0)
+    }
+
+    /// Nanoseconds for which its threads have run.
+    fn cpu(&self) -> Option<f64> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.process.id())).ok()?;
+        let times = threads.filter_map(|thread| {
+            let schedule = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            schedule.split_whitespace().next()?.parse::<f64>().ok()
+        });
+        Some(times.sum())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Its standard input ends with that, should this fail.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What was measured with one load: without the layer, and with it.
+struct Row {
+    name: String,
+    /// Of neighbouring turns, with the layer by without it.
+    throughput: f64,
+    cpu: Option<f64>,
+    rate: [f64; 2],
+    latency: [[f64; 2]; 2],
+    age: Option<[[f64; 2]; 2]>,
+    memory: Option<[f64; 2]>,
+}
+
+async fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
+    let upstream = provider::start().await?;
+    let mut rows = Vec::new();
+    for (kind, pace) in [("unary", Pace::Whole), ("stream", Pace::Burst), ("paced stream", Pace::Slow)] {
+        for connections in [1, 16, 64] {
+            let name = format!("{kind}, {connections} connections");
+            if options.wants(&name) {
+                rows.push(Row::of(name, upstream, Load { pace, connections }, options.is_full).await?);
+            }
+        }
+    }
+    let streams = if options.is_full { 1_000 } else { 10 };
+    let name = format!("{streams} streams open");
+    if options.wants(&name) {
+        rows.push(Row::open(name, upstream, streams).await?);
+    }
+    Ok(rows)
+}
+
+impl Row {
+    async fn of(name: String, upstream: SocketAddr, load: Load, is_full: bool) -> anyhow::Result<Self> {
+        let proxies = [Proxy::start(upstream, false)?, Proxy::start(upstream, true)?];
+        let (turns, time) = if is_full { (TURNS, TURN) } else { (1, Duration::from_millis(20)) };
+        let mut all: [Vec<Turn>; 2] = Default::default();
+        for turn in 0..=turns {
+            // Nobody is always first.
+            for at in if turn % 2 == 0 { [0, 1] } else { [1, 0] } {
+                let before = proxies[at].cpu();
+                let mut done = generator::run(proxies[at].address, load, time).await?;
+                done.cpu = proxies[at].cpu().zip(before).map(|(after, before)| after - before);
+                // The first one makes connections and warms caches.
+                if turn > 0 || turns == 1 {
+                    all[at].push(done);
+                }
+            }
+        }
+        let [without, with] = &all;
+        let pairs = || with.iter().zip(without);
+        let cpu = |turn: &Turn| Some(turn.cpu? / turn.latencies.len() as f64);
+        let both = |values: fn(&Turn) -> &[f64]| all.each_ref().map(|turns| percentiles(turns, values));
+        Ok(Self {
+            name,
+            throughput: median(pairs().map(|(with, without)| with.rate() / without.rate())),
+            cpu: pairs()
+                .map(|(with, without)| Some(cpu(with)? / cpu(without)?))
+                .collect::<Option<Vec<_>>>()
+                .map(median),
+            rate: all.each_ref().map(|turns| median(turns.iter().map(Turn::rate))),
+            latency: both(|turn| &turn.latencies),
+            age: (!matches!(load.pace, Pace::Whole)).then(|| both(|turn| &turn.ages)),
+            memory: None,
+        })
+    }
+
+    /// Opens streams, and looks at what they hold.
+    async fn open(name: String, upstream: SocketAddr, streams: usize) -> anyhow::Result<Self> {
+        let mut held = [None; 2];
+        for (held, has_layer) in held.iter_mut().zip([false, true]) {
+            let proxy = Proxy::start(upstream, has_layer)?;
+            // What is made once is made.
+            drop(generator::open(proxy.address, 1).await?);
+            let before = proxy.memory();
+            let open = generator::open(proxy.address, streams)
+                .await
+                .with_context(|| format!("cannot open {streams} streams; see ulimit -n"))?;
+            *held = proxy.memory().zip(before).map(|(after, before)| (after - before) / streams as f64);
+            drop(open);
+        }
+        Ok(Self {
+            name,
+            throughput: f64::NAN,
+            cpu: None,
+            rate: [f64::NAN; 2],
+            latency: [[f64::NAN; 2]; 2],
+            age: None,
+            memory: held[0].zip(held[1]).map(|(without, with)| [without, with]),
+        })
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "load": self.name, "throughput_ratio": self.throughput, "cpu_ratio": self.cpu,
+            "requests_per_second": self.rate, "latency_ns_p50_p99": self.latency, "age_ns_p50_p99": self.age,
+            "bytes_per_stream": self.memory,
+        })
+    }
+}
+
+/// The median and the value that one in a hundred exceeds, of all turns together.
+fn percentiles(turns: &[Turn], values: fn(&Turn) -> &[f64]) -> [f64; 2] {
+    let mut all: Vec<f64> = turns.iter().flat_map(values).copied().collect();
+    all.sort_by(f64::total_cmp);
+    [0.5, 0.99].map(|part| all.get((all.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN))
+}
+
+fn print(rows: &[Row]) {
+    let mut table = Table::new([
+        "with the layer by without it",
+        "throughput",
+        "goal",
+        "CPU a request",
+        "requests/s without",
+        "latency p50, µs",
+        "added",
+        "p99, µs",
+        "added",
+        "added age p50, µs",
+        "p99",
+    ]);
+    for row in rows.iter().filter(|row| row.memory.is_none()) {
+        let [without, with] = row.latency;
+        let micros = |nanoseconds: f64| format!("{:.1}", nanoseconds / 1e3);
+        let age =
+            |at: usize| row.age.map_or_else(String::new, |[without, with]| micros(with[at] - without[at]));
+        let mark = if row.throughput >= 0.97 { "✓" } else { "✗" };
+        table.row([
+            row.name.clone(),
+            format!("{:.3}", row.throughput),
+            format!("≥ 0.97 {mark}"),
+            row.cpu.map_or_else(String::new, |cpu| format!("{cpu:.3}")),
+            grouped(row.rate[0]),
+            micros(without[0]),
+            micros(with[0] - without[0]),
+            micros(without[1]),
+            micros(with[1] - without[1]),
+            age(0),
+            age(1),
+        ]);
+    }
+    table.print();
+    for row in rows {
+        if let Some([without, with]) = row.memory {
+            println!(
+                "\n{}: {} bytes each without the layer, {} with it.",
+                row.name,
+                grouped(without),
+                grouped(with)
+            );
+        }
+    }
+}

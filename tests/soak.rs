@@ -69,6 +69,13 @@ fn soak(events: u64) {
             })
             .collect();
         producers.into_iter().for_each(|producer| producer.join().unwrap());
+        usage.flush_blocking().unwrap();
+        // What looks after the segments has its own pace, and closing would end it.
+        let deadline = Instant::now() + Duration::from_secs(300);
+        while fs::read_dir(place.path()).unwrap().count() > 10 {
+            assert!(Instant::now() < deadline, "segments stay");
+            thread::park_timeout(PAUSE);
+        }
         usage.close_blocking().unwrap();
         is_over.set();
         let (asked, slowest) = asking.join().unwrap();

@@ -372,7 +372,7 @@ pub enum UsageQuality {
 
 impl UsageQuality {
     /// As in a line.
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Complete => "complete",
             Self::Partial => "partial",
@@ -406,7 +406,7 @@ pub enum Ending {
 
 impl Ending {
     /// As in a line.
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Complete => "complete",
             Self::ClientClosed => "client_closed",

@@ -8,7 +8,7 @@ use super::{
     names::{self, FLAG_BITS, Kind, Names, OTHER_KEY},
     query::{Dimension, Filter, Pattern},
 };
-use crate::{KeyHash, UsageQuality};
+use crate::KeyHash;
 
 /// What rows have a number for, that stands for one or more dimensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +213,7 @@ fn value(dimension: Dimension, number: u32, names: &Names) -> Option<Arc<str>> {
         Dimension::StatusClass => status_class(kind()?),
         Dimension::Status => kind()?.status.map(|status| status.to_string().into()),
         Dimension::Stream => kind()?.stream.map(|stream| if stream { "true" } else { "false" }.into()),
-        Dimension::Usage => kind()?.usage.map(|usage| quality(usage).into()),
+        Dimension::Usage => kind()?.usage.map(|usage| usage.word().into()),
         Dimension::Weekday | Dimension::HourOfDay => None,
     }
 }
@@ -222,20 +222,6 @@ fn status_class(kind: &Kind) -> Option<Arc<str>> {
     ["1xx", "2xx", "3xx", "4xx", "5xx"]
         .get(usize::from(kind.class).checked_sub(1)?)
         .map(|text| (*text).into())
-}
-
-/// As serde writes it.
-fn quality(usage: UsageQuality) -> &'static str {
-    match usage {
-        UsageQuality::Complete => "complete",
-        UsageQuality::Partial => "partial",
-        UsageQuality::Missing => "missing",
-        UsageQuality::Inconsistent => "inconsistent",
-        UsageQuality::Overflow => "overflow",
-        UsageQuality::Malformed => "malformed",
-        UsageQuality::Unsupported => "unsupported",
-        UsageQuality::Unknown => "unknown",
-    }
 }
 
 /// The values of a dimension, numbered.

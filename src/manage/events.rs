@@ -13,7 +13,7 @@ use super::{
     table::{Cell, Csv},
 };
 use crate::{
-    Ending, Timestamp, UsageQuality,
+    Timestamp,
     index::{self, EventRow, Snapshot},
 };
 
@@ -78,8 +78,8 @@ impl<'a> Line<'a> {
             count(tokens.cache_write),
             count(tokens.cache_write_1h),
             count(tokens.reasoning),
-            usage.map_or(Cell::Empty, |usage| Cell::Text(quality(usage))),
-            end.map_or(Cell::Empty, |end| Cell::Text(ending(end))),
+            usage.map_or(Cell::Empty, |usage| Cell::Text(usage.word())),
+            end.map_or(Cell::Empty, |end| Cell::Text(end.word())),
             count(*duration),
             count(*first_byte),
         ]
@@ -102,31 +102,6 @@ impl Serialize for Line<'_> {
 
 fn text(text: &Option<Arc<str>>) -> Cell<'_> {
     text.as_deref().map_or(Cell::Empty, Cell::Text)
-}
-
-/// As in the usage file.
-fn quality(usage: UsageQuality) -> &'static str {
-    match usage {
-        UsageQuality::Complete => "complete",
-        UsageQuality::Partial => "partial",
-        UsageQuality::Missing => "missing",
-        UsageQuality::Inconsistent => "inconsistent",
-        UsageQuality::Overflow => "overflow",
-        UsageQuality::Malformed => "malformed",
-        UsageQuality::Unsupported => "unsupported",
-        UsageQuality::Unknown => "unknown",
-    }
-}
-
-/// As in the usage file.
-fn ending(end: Ending) -> &'static str {
-    match end {
-        Ending::Complete => "complete",
-        Ending::ClientClosed => "client_closed",
-        Ending::UpstreamError => "upstream_error",
-        Ending::StreamError => "stream_error",
-        Ending::Unknown => "unknown",
-    }
 }
 
 /// A page of events, the newest first.

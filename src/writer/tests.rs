@@ -1,4 +1,4 @@
-use std::{collections::HashSet, error::Error as _, iter, thread};
+use std::{collections::HashSet, error::Error as _, iter, path::Path, thread};
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::{
     Timestamp,
     config::Fsync,
     queue::{self, Recorder},
-    store::{Appender, faulty::Faulty},
+    store::{self, Appender, faulty::Faulty},
 };
 
 /// A writer to a file in memory. Left alone it writes every 50 events, and gives up at once when it ends.
@@ -45,6 +45,14 @@ where
         upkeep: None,
     };
     WriterHandle::spawn(events, Index::default(), opened, "u.json".into(), settings).unwrap()
+}
+
+/// A writer to a real file, with the history that lies there.
+fn open(path: &Path, settings: &UsageStatistics) -> (Recorder<UsageEvent>, WriterHandle) {
+    let mut index = Index::default();
+    let opened = store::open(path, settings, |past| take_in(&mut index, past), |_| {}).unwrap();
+    let (recorder, events) = queue::channel(1000);
+    (recorder, WriterHandle::spawn(events, index, opened, path.into(), settings).unwrap())
 }
 
 impl Setup {
@@ -172,7 +180,7 @@ mod lines {
     fn that_no_load_would_read_are_not_written() {
         let setup = setup();
         let mut long = event(0);
-        long.endpoint = Some("x".repeat(crate::store::MAX_LINE).into());
+        long.endpoint = Some("x".repeat(store::MAX_LINE).into());
         setup.recorder.push(long);
         setup.record(1);
         setup.writer.flush_blocking().unwrap();
@@ -555,7 +563,7 @@ mod the_end {
 /// F36
 mod events_that_leave_the_disk {
     use super::*;
-    use crate::{index::Query, store};
+    use crate::index::Query;
 
     fn requests(snapshot: &Snapshot) -> u64 {
         snapshot.query(&Query::over(Timestamp::MIN, Timestamp::MAX)).totals.sums.requests
@@ -571,13 +579,7 @@ mod events_that_leave_the_disk {
             keep_bytes: Some(0),
             ..UsageStatistics::default()
         };
-        let open = || {
-            let mut index = Index::default();
-            let opened = store::open(&path, &settings, |past| take_in(&mut index, past), |_| {}).unwrap();
-            let (recorder, events) = queue::channel::<UsageEvent>(1000);
-            (recorder, WriterHandle::spawn(events, index, opened, path.clone(), &settings).unwrap())
-        };
-        let (recorder, writer) = open();
+        let (recorder, writer) = open(&path, &settings);
         for hour in 0..5 {
             let at = Timestamp::from_unix_millis(1_770_000_000_000 + hour * 3_600_000);
             recorder.push(UsageEvent::new(at, "gpt-4o"));
@@ -592,7 +594,7 @@ mod events_that_leave_the_disk {
         assert_eq!(writer.status().error, None);
         writer.close_blocking().unwrap();
 
-        let (_recorder, writer) = open();
+        let (_recorder, writer) = open(&path, &settings);
         let status = writer.status();
         assert_eq!((status.events, status.segments, status.error), (1, 0, None));
         let snapshot = writer.ask_blocking(Command::Snapshot).recv().unwrap();
@@ -610,7 +612,6 @@ mod a_history {
             Query,
             tests::properties::{events, queries},
         },
-        store,
     };
 
     /// What a line can hold: a time beyond is cut to what a float tells.
@@ -651,13 +652,7 @@ mod a_history {
             let place = tempfile::tempdir().unwrap();
             let path = place.path().join("usage.json");
             let settings = UsageStatistics { flush_events: 7, rotate_bytes, compress, fsync: Fsync::None, ..UsageStatistics::default() };
-            let open = || {
-                let mut index = Index::default();
-                let opened = store::open(&path, &settings, |past| take_in(&mut index, past), |_| {}).unwrap();
-                let (recorder, events) = queue::channel::<UsageEvent>(1000);
-                (recorder, WriterHandle::spawn(events, index, opened, path.clone(), &settings).unwrap())
-            };
-            let (recorder, writer) = open();
+            let (recorder, writer) = open(&path, &settings);
             for (number, event) in history.iter().enumerate() {
                 recorder.push(event.clone());
                 if flushes.contains(&number) {
@@ -667,7 +662,7 @@ mod a_history {
             prop_assert_eq!(&ask(&writer.snapshot_blocking()), &expected);
             writer.close_blocking().unwrap();
 
-            let (_recorder, writer) = open();
+            let (_recorder, writer) = open(&path, &settings);
             let status = writer.status();
             prop_assert_eq!((status.events, status.bad_lines), (history.len() as u64, 0));
             prop_assert_eq!(&ask(&writer.snapshot_blocking()), &expected);

@@ -38,6 +38,14 @@ fn event(model: &'static str, at: Timestamp) -> UsageEvent {
     event
 }
 
+/// A page with numbers on it.
+async fn opened(browser: &Browser, address: &str) -> Page {
+    let page = browser.page(Look::DESKTOP).await;
+    page.open(address).await;
+    page.wait(SHOWN).await;
+    page
+}
+
 /// Does something and waits for the numbers that it leads to.
 async fn changing(page: &Page, action: impl Future<Output = ()>) -> String {
     let before = page.asked("/metrics?", 0).await.len();
@@ -257,9 +265,7 @@ mod controls {
         let Some(chromium) = chromium() else { return };
         let proxy = Proxy::start(&history(3000, Timestamp::now()));
         let browser = Browser::start(chromium).await;
-        let page = browser.page(Look::DESKTOP).await;
-        page.open(&format!("{}#key={KEY}", proxy.page())).await;
-        page.wait(SHOWN).await;
+        let page = opened(&browser, &format!("{}#key={KEY}", proxy.page())).await;
         assert_eq!(address(&page).await, "");
 
         for range in ["1h", "6h", "7d", "30d"] {
@@ -312,9 +318,7 @@ mod controls {
         let Some(chromium) = chromium() else { return };
         let proxy = Proxy::start(&history(3000, Timestamp::now()));
         let browser = Browser::start(chromium).await;
-        let page = browser.page(Look::DESKTOP).await;
-        page.open(&format!("{}?range=30d#key={KEY}", proxy.page())).await;
-        page.wait(SHOWN).await;
+        let page = opened(&browser, &format!("{}?range=30d#key={KEY}", proxy.page())).await;
 
         page.click("#choose-model").await;
         page.wait("document.querySelectorAll('#choice-model label').length === 13").await;
@@ -360,9 +364,7 @@ mod controls {
         let Some(chromium) = chromium() else { return };
         let proxy = Proxy::start(&history(3000, Timestamp::now()));
         let browser = Browser::start(chromium).await;
-        let page = browser.page(Look::DESKTOP).await;
-        page.open(&format!("{}?range=30d#key={KEY}", proxy.page())).await;
-        page.wait(SHOWN).await;
+        let page = opened(&browser, &format!("{}?range=30d#key={KEY}", proxy.page())).await;
 
         page.eval("document.getElementById('timeline').scrollIntoView({ block: 'center' })").await;
         let place = page.eval("document.getElementById('timeline').getBoundingClientRect().toJSON()").await;
@@ -412,9 +414,7 @@ mod controls {
         let Some(chromium) = chromium() else { return };
         let proxy = Proxy::start(&history(3000, Timestamp::now()));
         let browser = Browser::start(chromium).await;
-        let page = browser.page(Look::DESKTOP).await;
-        page.open(&format!("{}?range=30d#key={KEY}", proxy.page())).await;
-        page.wait(SHOWN).await;
+        let page = opened(&browser, &format!("{}?range=30d#key={KEY}", proxy.page())).await;
 
         page.click("#breakdown [data-sort='errors']").await;
         page.wait("document.querySelector('#breakdown [aria-sort]')?.textContent === 'Errors'").await;
@@ -575,9 +575,7 @@ mod states {
         let stage = Stage::set_up(|_| {}).await;
         stage.usage().record(event("m", hours_ago(1)));
         let browser = Browser::start(chromium).await;
-        let page = browser.page(Look::DESKTOP).await;
-        page.open(&format!("{}#key={KEY}", stage.page())).await;
-        page.wait(SHOWN).await;
+        let page = opened(&browser, &format!("{}#key={KEY}", stage.page())).await;
 
         stage.ask_from([203, 0, 113, 9]);
         page.click("#refresh").await;
@@ -773,9 +771,7 @@ mod everybody {
         let stage = Stage::set_up(|_| {}).await;
         stage.usage().record(event("m", hours_ago(1)));
         let browser = Browser::start(chromium).await;
-        let page = browser.page(Look::DESKTOP).await;
-        page.open(&format!("{}#key={KEY}", stage.page())).await;
-        page.wait(SHOWN).await;
+        let page = opened(&browser, &format!("{}#key={KEY}", stage.page())).await;
         let mut reached = Vec::new();
         for _ in 0..80 {
             page.press("Tab").await;
@@ -839,9 +835,7 @@ mod weight {
         let Some(chromium) = chromium() else { return };
         let proxy = Proxy::start(&history(3000, Timestamp::now()));
         let browser = Browser::start(chromium).await;
-        let page = browser.page(Look::DESKTOP).await;
-        page.open(&format!("{}?range=30d#key={KEY}", proxy.page())).await;
-        page.wait(SHOWN).await;
+        let page = opened(&browser, &format!("{}?range=30d#key={KEY}", proxy.page())).await;
         let origin = proxy.page().split("/v0/").next().unwrap().to_owned();
         for url in page.requests() {
             assert!(url.starts_with(&origin) || url.starts_with("data:image/"), "{url}");

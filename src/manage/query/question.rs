@@ -146,11 +146,11 @@ const DIMENSION_NAMES: [&str; 11] = [
     "hour_of_day",
 ];
 
-/// Those that have a few values, whoever calls.
-const CLOSED: [&str; 5] = ["status", "stream", "usage", "weekday", "hour_of_day"];
-
 /// So many of them.
 const LISTED: usize = 9;
+
+/// Those of them that have a few values, whoever calls.
+const CLOSED: [&str; 5] = ["status", "stream", "usage", "weekday", "hour_of_day"];
 
 /// By the numbers of [`DIMENSION_NAMES`].
 const ALL_DIMENSIONS: [Dimension; 11] = [

@@ -11,8 +11,8 @@ use memchr::{memchr2, memmem::Finder, memrchr2};
 use crate::extract::{Dialect, Documents};
 
 /// Bytes of an unfinished event that are kept until it is whole. With all else that is held of a response, they stay
-/// below 64 KiB.
-const MAX_HELD: usize = 60 << 10;
+/// below 64 KiB, also while they move from half the room to all of it.
+const MAX_HELD: usize = 40 << 10;
 
 /// Events that are read, needles or not, until one names the model.
 const MODEL_EVENTS: u8 = 16;
@@ -225,8 +225,12 @@ impl Sse {
     fn keep(&mut self, piece: &[u8]) {
         let len = self.held.len() + piece.len();
         if len > self.held.capacity() {
-            // As a vector grows, but never beyond what may be held.
-            let capacity = len.max(self.held.capacity() * 2).min(MAX_HELD);
+            // As a vector grows, but never beyond what may be held; and the last step is from half of that at most, since
+            // what grows is there twice for a moment.
+            let capacity = match MAX_HELD / 2 {
+                half if len > half => MAX_HELD,
+                half => len.max(self.held.capacity() * 2).min(half),
+            };
             self.held.reserve_exact(capacity - self.held.len());
         }
         self.held.extend_from_slice(piece);

@@ -449,3 +449,193 @@ fn comparable(line: &Value) -> Value {
     }
     line
 }
+
+/// `genai-prices` is a list of what models cost, and comes with extractors of its own for the usage in their answers:
+/// <https://github.com/pydantic/genai-prices>.
+mod second_opinion {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+
+    use serde_json::json;
+
+    use super::*;
+
+    const PACKAGE: &str = "genai-prices==0.2.3";
+
+    /// Input, output, cache reads, cache writes, reasoning.
+    type Opinion = [Option<u64>; 5];
+    const FIELDS: [&str; 5] = ["input", "output", "cache reads", "cache writes", "reasoning"];
+
+    /// Where the two disagree, by provider and API: of which field, what it says that is not what we say, and why.
+    #[rustfmt::skip]
+    const EXPLAINED: &[(&str, &str, &str, &str)] = &[
+        // They read an answer that is one document; of a stream's, none has both the input and the output.
+        ("anthropic", "anthropic_messages", "input", "the input is in the stream's beginning, the output at its end"),
+        ("anthropic", "anthropic_messages", "output", "the same"),
+        ("anthropic", "anthropic_messages", "cache reads", "the same"),
+        ("anthropic", "anthropic_messages", "cache writes", "the same"),
+        ("vertex", "anthropic_messages", "input", "the same"),
+        ("vertex", "anthropic_messages", "output", "the same"),
+        ("vertex", "anthropic_messages", "cache reads", "the same"),
+        ("vertex", "anthropic_messages", "cache writes", "the same"),
+        ("cohere", "cohere", "input", "the first version's `meta` is read of embeddings only"),
+        ("cohere", "cohere", "output", "the same"),
+        // Fields that they do not look for.
+        ("cerebras", "openai_chat", "cache reads", "`prompt_tokens_details` is not read of Cerebras"),
+        ("together", "openai_chat", "cache reads", "`cached_tokens` beside the others is Together's own"),
+        ("copilot", "openai_chat", "reasoning", "`reasoning_tokens` beside the others is Copilot's own"),
+        ("doubleword", "openai_chat", "cache writes", "`cache_creation_input_tokens` is not read of it"),
+        ("vercel-gateway", "openai_chat", "cache writes", "the same"),
+        ("local-server", "openai_embeddings", "output", "`completion_tokens` is 0, and not read of embeddings"),
+        ("mistral", "openai_embeddings", "output", "the same"),
+        // Mistral's own total says that the audio stands beside the prompt, not in it.
+        ("mistral", "openai_chat", "input", "audio is not added to the prompt"),
+    ];
+
+    /// Who of theirs reads such a response. `None`: nobody.
+    fn extractor(row: &Row) -> Option<(&'static str, &'static str)> {
+        Some(match (&*row.api, &*row.provider) {
+            ("anthropic_messages", _) => ("anthropic", "default"),
+            ("gemini", _) => ("google", "default"),
+            ("bedrock_converse", _) => ("aws", "default"),
+            ("cohere", _) if row.path().ends_with("embed") => ("cohere", "embeddings"),
+            ("cohere", _) => ("cohere", "default"),
+            ("openai_chat", "azure") => ("azure", "chat"),
+            ("openai_chat", "cerebras") => ("cerebras", "chat"),
+            ("openai_chat", "copilot") => ("github-copilot", "chat"),
+            ("openai_chat", "deepseek") => ("deepseek", "chat"),
+            ("openai_chat", "doubleword") => ("doubleword", "chat"),
+            ("openai_chat", "mistral") => ("mistral", "default"),
+            ("openai_chat", "openrouter") => ("openrouter", "chat"),
+            ("openai_chat", "perplexity") => ("perplexity", "default"),
+            ("openai_chat", "xai") => ("x-ai", "chat"),
+            ("openai_chat", "zai") => ("zai", "chat"),
+            ("openai_chat", _) => ("openai", "chat"),
+            ("openai_responses", "xai") => ("x-ai", "responses"),
+            ("openai_responses", _) => ("openai", "responses"),
+            ("openai_embeddings", _) => ("openai", "embeddings"),
+            ("openai_images", _) => ("openai", "images"),
+            _ => return None,
+        })
+    }
+
+    /// The documents of a response, out of the envelopes that they do not open.
+    fn documents(row: &Row, body: &[u8]) -> Vec<Value> {
+        let text = String::from_utf8_lossy(body);
+        let documents = match &*row.framing {
+            "json" => vec![serde_json::from_str(&text).unwrap_or_default()],
+            _ => text
+                .lines()
+                .map(|line| line.strip_prefix("data:").unwrap_or(line))
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .collect(),
+        };
+        let open = |document: Value| match &*row.api {
+            "openai_responses" if document["response"].is_object() => document["response"].clone(),
+            "cohere" if document["delta"].is_object() => document["delta"].clone(),
+            _ => document,
+        };
+        documents.into_iter().map(open).filter(Value::is_object).collect()
+    }
+
+    /// A Python that has the package, in an environment below the target directory.
+    fn python() -> Option<PathBuf> {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(PACKAGE);
+        let python = dir.join("bin/python");
+        let run = |command: &mut Command| {
+            let output = command.output().map_err(|error| error.to_string())?;
+            let error = || String::from_utf8_lossy(&output.stderr).into_owned();
+            if output.status.success() { Ok(()) } else { Err(error()) }
+        };
+        let check = || run(Command::new(&python).args(["-c", "import genai_prices"]));
+        let install = || {
+            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir))?;
+            run(Command::new(&python).args(["-m", "pip", "install", "--quiet", PACKAGE]))
+        };
+        match check().or_else(|_| install()) {
+            Ok(()) => Some(python),
+            Err(error) => {
+                assert!(env::var_os("CI").is_none(), "{PACKAGE} is missing: {error}");
+                eprintln!("SKIPPED: there is no Python that has {PACKAGE}: {error}");
+                None
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn where_genai_prices_reads_other_counts_there_is_a_reason() {
+        let (Some(dir), Some(python)) = (corpus(), python()) else { return };
+        let rows = fs::read_to_string(dir.join("corpus.jsonl")).unwrap();
+        let rows = rows.lines().map(|row| serde_json::from_str::<Row>(row).unwrap());
+        let recording = Recording::start();
+        let layer = recording.layer();
+        let mut asked = String::new();
+        let mut names = HashMap::new();
+        for row in rows.filter(Row::is_call) {
+            let Some((provider, flavor)) =
+                extractor(&row).filter(|_| matches!(&*row.framing, "json" | "sse" | "ndjson"))
+            else {
+                continue;
+            };
+            let body = fs::read(dir.join(&row.body_file)).unwrap();
+            let documents = documents(&row, &body);
+            let line = json!({"id": row.id, "provider": provider, "flavor": flavor, "documents": documents});
+            asked.push_str(&format!("{line}\n"));
+            let variant = Variant { name: "whole", codings: "", body, pieces: Pieces::One };
+            pass(&layer, &row, &variant, row.path(), row.id.clone()).await;
+            names.insert(row.id, (row.provider, row.api));
+        }
+        let ours = recording.lines().await;
+        let ours = ours.iter().map(|line| (line["request_id"].as_str().unwrap(), counts(line)));
+        let ours = ours.collect::<HashMap<_, _>>();
+
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second_opinion.py");
+        let mut child =
+            Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || stdin.write_all(asked.as_bytes()).unwrap());
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        assert!(output.status.success());
+
+        let mut unexplained = Vec::new();
+        let mut used = vec![false; EXPLAINED.len()];
+        let mut agreed = 0;
+        let mut heard = 0;
+        for line in String::from_utf8(output.stdout).unwrap().lines() {
+            let line = serde_json::from_str::<Value>(line).unwrap();
+            let id = line["id"].as_str().unwrap();
+            let theirs = serde_json::from_value::<Option<Opinion>>(line["counts"].clone())
+                .unwrap()
+                .unwrap_or_default();
+            let [input, output, _, cache_read, cache_write, reasoning] = ours[id];
+            let ours: Opinion = [input, output, cache_read, cache_write, reasoning];
+            let (provider, api) = &names[id];
+            heard += 1;
+            agreed += usize::from(ours == theirs);
+            for (at, field) in FIELDS.iter().enumerate().filter(|(at, _)| ours[*at] != theirs[*at]) {
+                let reason = EXPLAINED
+                    .iter()
+                    .position(|known| (known.0, known.1, known.2) == (&**provider, &**api, *field));
+                match reason {
+                    Some(reason) => used[reason] = true,
+                    None => unexplained.push(format!(
+                        "{id} ({provider} {api}): {field} {:?}, theirs {:?}",
+                        ours[at], theirs[at]
+                    )),
+                }
+            }
+        }
+        println!("{PACKAGE}: {agreed} of {heard} responses the same, the others explained");
+        assert_eq!(heard, names.len());
+        assert!(unexplained.is_empty(), "{}", unexplained.join("\n"));
+        let stale = EXPLAINED.iter().zip(used).filter(|(_, used)| !used).map(|(known, _)| known);
+        assert_eq!(
+            stale.collect::<Vec<_>>(),
+            Vec::<&(&str, &str, &str, &str)>::new(),
+            "explained, but agreed"
+        );
+    }
+}

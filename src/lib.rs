@@ -72,6 +72,26 @@
 //! decides, and not who serves it. Numbers that contradict each other are kept as given, and marked
 //! [`Inconsistent`](UsageQuality::Inconsistent).
 //!
+//! ## What is read
+//!
+//! A path tells the format, where it is one of a known API; else the body does, if its counts stand where one of these
+//! has them. Plain and streamed: server-sent events, JSON a line, JSON arrays, and AWS' event stream.
+//!
+//! | format | who answers in it | source |
+//! |---|---|---|
+//! | chat completions, completions, embeddings, runs | OpenAI, Azure, Groq, DeepSeek, xAI, Mistral, OpenRouter, Together, Fireworks, Perplexity, Databricks, Moonshot, Z.ai, MiniMax, Copilot, Cerebras, Cloudflare, Voyage, Jina, vLLM and many more | [OpenAI](https://platform.openai.com/docs/api-reference/chat/object) |
+//! | Responses, images, transcriptions | OpenAI, Azure, xAI, Perplexity, Copilot | [OpenAI](https://platform.openai.com/docs/api-reference/responses/object) |
+//! | Messages | Anthropic, also on Bedrock and Vertex, and those who copied it | [Anthropic](https://docs.claude.com/en/api/messages) |
+//! | generateContent, embedContent | Gemini, Vertex, Gemini CLI | [Google](https://ai.google.dev/api/generate-content#UsageMetadata) |
+//! | interactions | Gemini | [Google](https://ai.google.dev/api/interactions-api) |
+//! | chat completions without thoughts | Google's compatible route | [Google](https://ai.google.dev/gemini-api/docs/openai) |
+//! | Converse, and InvokeModel's headers and metrics | Bedrock | [AWS](https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html) |
+//! | chat, embed, both versions | Cohere | [Cohere](https://docs.cohere.com/reference/chat) |
+//! | generation | DashScope | [Alibaba Cloud](https://help.aliyun.com/zh/model-studio/dashscope-api-reference) |
+//! | text generation | watsonx | [IBM](https://cloud.ibm.com/apidocs/watsonx-ai#text-generation) |
+//! | predictions | Replicate | [Replicate](https://replicate.com/docs/reference/http#predictions.create) |
+//! | counts beside the answer | Ollama, llama.cpp, TGI, SGLang, Llama and Titan on Bedrock, Aleph Alpha | [Ollama](https://github.com/ollama/ollama/blob/main/docs/api.md) and others |
+//!
 //! ## Billed or used
 //!
 //! Where a provider reports both, the same conventions want what is billed:

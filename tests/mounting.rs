@@ -51,7 +51,9 @@ async fn ask(address: SocketAddr, method: &str, path: &str) -> (StatusCode, Valu
 }
 
 /// One call goes through, management is answered, and what is under the prefix never reaches the proxy.
-async fn works(address: SocketAddr) {
+///
+/// Then it ends, although there is still a server that could record: before its directory goes, or it would make it again.
+async fn works(usage: Usage, address: SocketAddr) {
     let (status, answer) = ask(address, "POST", "/v1/chat/completions").await;
     assert_eq!((status.as_u16(), &answer["usage"]["total_tokens"]), (200, &21.into()));
     let (status, metrics) = ask(address, "GET", "/v0/management/qs/metrics").await;
@@ -59,6 +61,7 @@ async fn works(address: SocketAddr) {
     assert_eq!((&metrics["totals"]["requests"], &metrics["totals"]["tokens"]), (&1.into(), &21.into()));
     let (status, nothing) = ask(address, "GET", "/v0/management/qs/nothing").await;
     assert_eq!((status.as_u16(), &nothing["code"]), (404, &"not_found".into()));
+    usage.close().await.unwrap();
 }
 
 async fn proxy<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -91,7 +94,7 @@ fn calls(usage: &Usage) -> Router {
 async fn nested_in_an_axum_router() {
     let ((usage, _dir), (listener, address)) = (open(), listen().await);
     serve_axum(listener, calls(&usage).nest_service("/v0/management/qs", usage.metrics_service()));
-    works(address).await;
+    works(usage, address).await;
 }
 
 #[tokio::test]
@@ -99,7 +102,7 @@ async fn routed_to_by_an_axum_router() {
     let ((usage, _dir), (listener, address)) = (open(), listen().await);
     let app = calls(&usage).route_service("/v0/management/qs/{*route}", usage.metrics_service());
     serve_axum(listener, app);
-    works(address).await;
+    works(usage, address).await;
 }
 
 #[tokio::test]
@@ -113,7 +116,7 @@ async fn nested_anywhere_else() {
 async fn in_front_of_an_axum_router() {
     let ((usage, _dir), (listener, address)) = (open(), listen().await);
     serve_axum(listener, Router::new().fallback_service(usage.management_layer().layer(calls(&usage))));
-    works(address).await;
+    works(usage, address).await;
 }
 
 #[tokio::test]
@@ -134,7 +137,7 @@ async fn in_front_of_a_proxy_on_a_plain_hyper_server() {
             });
         }
     });
-    works(address).await;
+    works(usage, address).await;
 }
 
 /// What is not management passes as it is: the inner service's readiness, its error, and its body.

@@ -19,15 +19,16 @@ use tower_llm_usage::{Config, Usage, UsageLayer};
 
 /// A usage file of its own, and what was recorded into it.
 pub struct Recording {
-    dir: TempDir,
+    // Ends before its directory goes, or it would make it again.
     pub usage: Usage,
+    dir: TempDir,
 }
 
 impl Recording {
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let usage = Usage::open(Config::recording_to(dir.path().join("usage.json"))).unwrap();
-        Self { dir, usage }
+        Self { usage, dir }
     }
 
     pub fn layer(&self) -> UsageLayer {

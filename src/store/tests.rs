@@ -354,7 +354,8 @@ mod aggregates {
             prop_assert_eq!(&file_of(&[&[(1, b)], &[(0, a), (2, c)], &[]]), &at_once);
         }
 
-        /// The file, as `jq` or anybody else would read it, against the plain sum of the events.
+        /// F36, F46: the file, as `jq` or anybody else would read it, against the plain sum of the events, which are large
+        /// enough to be too much for 64 bits.
         #[test]
         fn are_the_sums_of_the_events_of_each_quarter_of_an_hour(events in events()) {
             let text = String::from_utf8(file_of(&[&[(0, &events)]])).unwrap();

@@ -3,8 +3,19 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    interleave();
     #[cfg(feature = "dashboard")]
     dashboard::pack();
+}
+
+/// Unit tests on threads that a test's scheduler runs, if asked for; see `src/sync.rs`. Not by a flag to the compiler,
+/// with which all dependencies would be built anew, nor by a feature, which others could switch on.
+fn interleave() {
+    println!("cargo::rustc-check-cfg=cfg(interleaved)");
+    println!("cargo::rerun-if-env-changed=INTERLEAVED");
+    if std::env::var_os("INTERLEAVED").is_some() {
+        println!("cargo::rustc-cfg=interleaved");
+    }
 }
 
 #[cfg(feature = "dashboard")]

@@ -144,6 +144,7 @@ mod provider;
 mod queue;
 mod service;
 mod store;
+mod sync;
 mod tap;
 mod usage;
 mod writer;

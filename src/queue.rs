@@ -28,15 +28,15 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread::{self, Thread},
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
-use crossbeam_queue::ArrayQueue;
+use crate::sync::{
+    ArrayQueue,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+    thread::{self, Thread},
+};
 
 /// Makes a queue for `capacity` items, at least one. Recording is on.
 pub(crate) fn channel<T>(capacity: usize) -> (Recorder<T>, Events<T>) {
@@ -260,6 +260,7 @@ impl Tally {
 }
 
 #[cfg(test)]
+#[cfg(not(interleaved))]
 mod tests {
     use std::{sync::mpsc, time::Duration};
 

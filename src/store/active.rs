@@ -17,14 +17,14 @@ use std::{
     fmt,
     io::{self, Write},
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::Arc,
 };
 
 use super::{
     files::{Files, Handle, Held},
     segments::{Names, SegmentId, UtcDay},
 };
-use crate::{Timestamp, config::Compression};
+use crate::{Timestamp, config::Compression, sync::mpsc};
 
 /// What lines are appended to. The usage file, but for tests of what appends.
 pub(crate) trait Disk: Write + Send {

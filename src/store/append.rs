@@ -1,6 +1,7 @@
-use std::{io, mem, sync::mpsc};
+use std::{io, mem};
 
 use super::active::{Complaint, Disk, Other};
+use crate::sync::mpsc;
 
 /// Writes at the end of the usage file.
 #[derive(Debug)]

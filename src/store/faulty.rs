@@ -1,4 +1,5 @@
 //! A file in memory that fails as told.
+#![cfg_attr(interleaved, allow(dead_code, reason = "tests of interleavings are few"))]
 
 use std::{
     io::{self, Write},

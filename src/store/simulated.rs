@@ -1,4 +1,5 @@
 //! Files in memory that fail as told and lose their power.
+#![cfg_attr(interleaved, allow(dead_code, reason = "tests of interleavings are few"))]
 
 use std::{
     collections::BTreeMap,

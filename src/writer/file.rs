@@ -1,17 +1,16 @@
 //! The thread that appends to the file, and the writer's link to it.
 
-use std::{
-    io, mem,
-    path::Path,
-    sync::{Arc, atomic::Ordering, mpsc},
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{io, mem, path::Path, sync::Arc, time::Duration};
 
 use super::{Shared, unpoisoned};
 use crate::{
     Error,
     store::{Appender, Complaint, Disk},
+    sync::{
+        atomic::Ordering,
+        mpsc,
+        thread::{self, JoinHandle},
+    },
 };
 
 /// Whole lines on their way to the file; after a write that fell short, the rest of them.
@@ -76,7 +75,7 @@ impl Link {
         let (batches, given) = mpsc::channel();
         let (done, outcomes) = mpsc::channel();
         let run = move || {
-            for order in given {
+            for order in given.iter() {
                 if done.send(append(&mut appender, &shared, order)).is_err() {
                     break;
                 }

@@ -1,20 +1,16 @@
 //! The thread that looks after closed segments.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use super::{Command, WriterHandle, unpoisoned};
 use crate::{
     Timestamp,
     store::{Done, Upkeep},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+        thread::{self, JoinHandle},
+    },
 };
 
 /// How long nothing is looked at when nothing happens. Time alone makes segments old.

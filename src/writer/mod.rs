@@ -39,12 +39,7 @@ mod worker;
 use std::{
     fmt, io, mem,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
-        mpsc,
-    },
-    thread,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -57,6 +52,11 @@ use crate::{
     index::{self, Index, Snapshot},
     queue::{Events, Tally},
     store::{Aggregate, Complaint, Disk, History, Inventory, Opened, Past},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+        mpsc, thread,
+    },
 };
 
 /// Takes in what the history is made of.
@@ -469,4 +469,8 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+#[cfg(interleaved)]
+mod interleaved;
+#[cfg(test)]
+#[cfg(not(interleaved))]
 mod tests;

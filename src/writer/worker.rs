@@ -2,8 +2,7 @@
 
 use std::{
     mem,
-    sync::{Arc, atomic::Ordering, mpsc},
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,6 +21,7 @@ use crate::{
     index::{Index, Snapshot},
     queue::Events,
     store::MAX_LINE,
+    sync::{atomic::Ordering, mpsc, thread},
 };
 
 /// How long a full backlog waits for the file before the file counts as one that cannot be written.

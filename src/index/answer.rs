@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use super::{
     Answer, Bucket, Dimension, Filter, GroupRow, Grouping, Interval, Measure, Other, Query, Snapshot, Stats,
     Table,
+    names::Names,
     plan::{Conditions, Values},
     query::HourOfWeek,
     sum::{Groups, REST, Sum, UNDECIDED, decode},
@@ -33,7 +34,16 @@ impl Snapshot {
         if query.durations {
             answer.totals.durations.get_or_insert_default();
         }
-        answer.groups = query.groupings.iter().map(|grouping| asked.table(grouping)).collect();
+        // The same events are not summed up twice where a table is asked for both as a whole and cut.
+        let mut last: Option<(&Grouping, Vec<(Group, GroupRow)>)> = None;
+        for grouping in &query.groupings {
+            let rows = match last.take() {
+                Some((same, rows)) if same.by == grouping.by && same.sort == grouping.sort => rows,
+                _ => asked.rows(grouping),
+            };
+            answer.groups.push(asked.table(grouping, rows.clone()));
+            last = Some((grouping, rows));
+        }
         answer
     }
 
@@ -46,7 +56,9 @@ impl Snapshot {
         limit: usize,
     ) -> (Vec<(Arc<str>, Stats)>, usize) {
         let grouping = Grouping { by: vec![dimension], top: None, sort: Measure::Requests, series: false };
-        let table = Asked::new(self, query).table(&grouping);
+        let mut asked = Asked::new(self, query);
+        let rows = asked.rows(&grouping);
+        let table = asked.table(&grouping, rows);
         let named =
             table.rows.into_iter().filter_map(|row| Some((row.values.into_iter().next()??, row.stats)));
         let mut named = named.collect::<Vec<_>>();
@@ -54,6 +66,23 @@ impl Snapshot {
         named.truncate(limit);
         (named, more)
     }
+}
+
+/// The number of a group's values, and of those that the time decides.
+type Group = (u64, HourOfWeek);
+
+/// Without what the grouping does not ask for.
+fn group(grouping: &Grouping, code: u64, (weekday, hour): HourOfWeek) -> Group {
+    let (by_weekday, by_hour) = by_time(grouping);
+    (code, (if by_weekday { weekday } else { 0 }, if by_hour { hour } else { 0 }))
+}
+
+fn by_time(grouping: &Grouping) -> (bool, bool) {
+    [Dimension::Weekday, Dimension::HourOfDay].map(|time| grouping.by.contains(&time)).into()
+}
+
+fn values(grouping: &Grouping, names: &Names) -> Vec<Values> {
+    grouping.by.iter().filter_map(|dimension| Values::new(*dimension, names)).collect()
 }
 
 /// What is asked of a snapshot.
@@ -150,28 +179,22 @@ impl<'a> Asked<'a> {
         sum.finish();
     }
 
-    fn table(&mut self, grouping: &Grouping) -> Table {
+    /// What events come to by their values, sorted: all that a grouping has but for its cut and its series.
+    fn rows(&mut self, grouping: &Grouping) -> Vec<(Group, GroupRow)> {
         let names = &self.snapshot.names;
-        let values =
-            grouping.by.iter().filter_map(|dimension| Values::new(*dimension, names)).collect::<Vec<_>>();
-        let (by_weekday, by_hour) =
-            [Dimension::Weekday, Dimension::HourOfDay].map(|time| grouping.by.contains(&time)).into();
-        // Without what the grouping does not ask for.
-        let of = |code: u64, (weekday, hour): HourOfWeek| {
-            (code, (if by_weekday { weekday } else { 0 }, if by_hour { hour } else { 0 }))
-        };
-
-        let mut groups = HashMap::<(u64, HourOfWeek), Stats>::new();
+        let values = values(grouping, names);
+        let (by_weekday, by_hour) = by_time(grouping);
+        let mut groups = HashMap::<Group, Stats>::new();
         self.pieces(
             Interval::None,
             by_weekday || by_hour,
             &values,
             Groups::default(),
             |code, hour, _, stats| {
-                groups.entry(of(code, hour)).or_default().add(&stats);
+                groups.entry(group(grouping, code, hour)).or_default().add(&stats);
             },
         );
-        let mut rows = groups.into_iter().map(|(group, stats)| {
+        let rows = groups.into_iter().map(|(group, stats)| {
             let mut coded = decode(group.0, &values).into_iter().zip(&values);
             let row = grouping.by.iter().map(|dimension| match dimension.axis() {
                 Some(_) => coded.next().and_then(|(value, values)| values.name(value, names)),
@@ -179,12 +202,17 @@ impl<'a> Asked<'a> {
             });
             (group, GroupRow { values: row.collect(), stats, series: Vec::new() })
         });
-        let mut rows = rows.by_ref().collect::<Vec<_>>();
+        let mut rows = rows.collect::<Vec<_>>();
         rows.sort_by(|(_, a), (_, b)| {
             let key = |row: &GroupRow| Reverse((grouping.sort.of(&row.stats.sums), row.stats.sums.requests));
             key(a).cmp(&key(b)).then_with(|| a.values.cmp(&b.values))
         });
+        rows
+    }
 
+    fn table(&mut self, grouping: &Grouping, mut rows: Vec<(Group, GroupRow)>) -> Table {
+        let values = values(grouping, &self.snapshot.names);
+        let (by_weekday, by_hour) = by_time(grouping);
         let folded = rows.split_off(grouping.top.unwrap_or(usize::MAX).min(rows.len()));
         let mut table = Table::default();
         if !folded.is_empty() {
@@ -198,7 +226,7 @@ impl<'a> Asked<'a> {
             let known = Groups::only(places.keys().map(|(code, _)| *code));
             let interval = self.query.interval;
             self.pieces(interval, by_weekday || by_hour, &values, known, |code, hour, start, stats| {
-                let place = if code == REST { None } else { places.get(&of(code, hour)) };
+                let place = if code == REST { None } else { places.get(&group(grouping, code, hour)) };
                 match (place, &mut table.other) {
                     (Some(at), _) => add_to(&mut rows[*at].1.series, start, stats),
                     (None, Some(other)) => add_to(&mut other.series, start, stats),

@@ -158,6 +158,28 @@ impl Columns {
         &self.values[value as usize]
     }
 
+    /// Some number takes more than four bytes.
+    pub(super) fn has_any(&self) -> bool {
+        self.values.iter().any(|column| matches!(column, Column::Any(_)))
+    }
+
+    /// Shows `each` the number that each of `rows` has on `axis`.
+    #[inline]
+    pub(super) fn numbers(&self, axis: Axis, rows: &[u32], mut each: impl FnMut(usize, usize)) {
+        let rows = rows.iter().map(|row| *row as usize).enumerate();
+        // Apart, so that each of the loops knows its type.
+        match (axis, self.values(Value::Key)) {
+            (Axis::Model, _) => rows.for_each(|(i, row)| each(i, self.model[row].into())),
+            (Axis::Source, _) => rows.for_each(|(i, row)| each(i, self.source[row].into())),
+            (Axis::Kind, _) => rows.for_each(|(i, row)| each(i, self.kind[row].into())),
+            // 0 is none.
+            (Axis::Key, Column::Short(keys)) => {
+                rows.for_each(|(i, row)| each(i, if keys[row] == u16::MAX { 0 } else { keys[row].into() }));
+            }
+            (Axis::Key, keys) => rows.for_each(|(i, row)| each(i, keys.get(row).unwrap_or(0) as usize)),
+        }
+    }
+
     /// Takes in `rows`, which are sorted by time and of the hour that begins at `start`.
     pub(super) fn insert(&mut self, start: i64, rows: &[Row]) {
         let late =
@@ -301,6 +323,35 @@ impl Column {
             Self::Short(column) => Some(column[row]).filter(|&value| value != u16::MAX).map(u64::from),
             Self::Long(column) => Some(column[row]).filter(|&value| value != u32::MAX).map(u64::from),
             Self::Any(column) => column[row],
+        }
+    }
+
+    /// The values of `rows`, 0 where there is none. Nothing of those that take more than four bytes.
+    #[inline]
+    pub(super) fn spread(&self, rows: &[u32], widened: &mut [u32]) {
+        let short = |value: u16| u32::from(if value == u16::MAX { 0 } else { value });
+        let long = |value: u32| if value == u32::MAX { 0 } else { value };
+        let whole = match rows {
+            [first, .., last] if (last - first) as usize == rows.len() - 1 => {
+                Some(*first as usize..*last as usize + 1)
+            }
+            _ => None,
+        };
+        let rows = rows.iter().map(|row| *row as usize);
+        match (self, whole) {
+            (Self::Short(column), Some(whole)) => {
+                widened.iter_mut().zip(&column[whole]).for_each(|(to, value)| *to = short(*value));
+            }
+            (Self::Short(column), None) => {
+                widened.iter_mut().zip(rows).for_each(|(to, row)| *to = short(column[row]))
+            }
+            (Self::Long(column), Some(whole)) => {
+                widened.iter_mut().zip(&column[whole]).for_each(|(to, value)| *to = long(*value));
+            }
+            (Self::Long(column), None) => {
+                widened.iter_mut().zip(rows).for_each(|(to, row)| *to = long(column[row]))
+            }
+            (Self::Absent | Self::Any(_), _) => {}
         }
     }
 

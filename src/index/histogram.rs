@@ -59,16 +59,21 @@ impl Histogram {
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        self.counts.extend_from_slice(&other.counts);
-        // Two rising parts: merged in one pass.
-        self.counts.sort_by_key(|(bucket, _)| *bucket);
-        self.counts.dedup_by(|next, kept| {
-            let is_same = next.0 == kept.0;
-            if is_same {
-                kept.1 = kept.1.saturating_add(next.1);
+        if self.counts.is_empty() {
+            self.counts.clone_from(&other.counts);
+            return;
+        }
+        let mut sum = Vec::with_capacity(self.counts.len() + other.counts.len());
+        let mut theirs = other.counts.iter().copied().peekable();
+        for &(bucket, count) in &self.counts {
+            while let Some(before) = theirs.next_if(|(other, _)| *other < bucket) {
+                sum.push(before);
             }
-            is_same
-        });
+            let same = theirs.next_if(|(other, _)| *other == bucket).map_or(0, |(_, count)| count);
+            sum.push((bucket, count.saturating_add(same)));
+        }
+        sum.extend(theirs);
+        self.counts = sum;
     }
 }
 

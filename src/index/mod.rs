@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! Index ─ Day ─ Hour ─ Run ─ columns: the events of a quarter of an hour, sorted by time, at most 2,048 of them
-//!   │      └──────┴─────┴─ sums: of all events below, and by model
+//!   │      └──────┴─────┴─ sums: of all events below; of days and hours also by model, source and kind
 //!   └─ prefix sums over the days, by model
 //! ```
 //!
 //! A range of time is cut into the largest parts that lie in it as a whole: all its full days are one subtraction of
 //! prefix sums for each model, then come hours, then runs, and at the two ragged ends rows found by binary search.
-//! So an answer is exact to the millisecond, and reads at most two runs row by row.
+//! So an answer is exact to the millisecond, and reads the runs of at most two hours row by row.
 //!
 //! Why a tree, and not columns over the whole history beside one table of prefix sums:
 //! - A late event changes its run, its hour and its day, and at the next snapshot the prefix sums of the days after it.
@@ -19,6 +19,10 @@
 //!
 //! Runs keep to quarters of an hour because the borders of days do so in every time zone in use: a day of any zone is
 //! made of whole runs. The prefix sums end before the last day, so that events of today leave them alone.
+//!
+//! Percentiles are read from histograms. A day that is over, and each of its hours, has those of all its events, and the
+//! day also those by model, source and kind: a few bits an event, for they are sparse and sealed. By key there would be as
+//! many counts as events; where keys matter, and in the parts of days that are cut, events are counted one by one.
 //!
 //! Sums never wrap: each is the true sum or, where that is larger, `u64::MAX`. This holds for differences of prefix sums
 //! too, whatever the history: they are `u128`, and what they add up are days' sums that keep the rule themselves.
@@ -42,6 +46,7 @@ mod sum;
 mod sums;
 #[cfg(test)]
 pub(crate) mod tests;
+mod times;
 mod tree;
 mod walk;
 mod zone;
@@ -92,7 +97,7 @@ pub(crate) struct Index {
     retired_waiting: Vec<(i64, Cell)>,
     days: Vec<Arc<Day>>,
     prefix: Arc<Prefix>,
-    /// So many of the first days are in `prefix` as they are now.
+    /// So many of the first days are sealed, and in `prefix` as they are now.
     summed: usize,
     names: Dictionaries,
     /// Begins anywhere, so that no two runs of a program have the same.
@@ -177,6 +182,9 @@ impl Index {
                 retired += Arc::make_mut(day).retire(end, names);
             }
         }
+        if retired > 0 {
+            self.summed = 0;
+        }
         self.events -= retired;
         self.retired.requests = self.retired.requests.saturating_add(retired);
         retired
@@ -254,6 +262,8 @@ impl Index {
         let closed = self.days.len().saturating_sub(1);
         if self.summed < closed {
             Arc::make_mut(&mut self.prefix).replace(&self.days[self.summed..closed]);
+            let open = self.days[self.summed..closed].iter_mut().filter(|day| !day.is_sealed());
+            open.for_each(|day| Arc::make_mut(day).seal());
             self.summed = closed;
         }
         Snapshot {

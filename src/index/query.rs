@@ -19,7 +19,7 @@ pub(crate) struct Query {
     /// [`Query::pieces`].
     pub(crate) fill: bool,
     pub(crate) groupings: Vec<Grouping>,
-    /// Durations are asked for, which takes a look at each event.
+    /// Durations are asked for, which takes more than sums do: histograms, and a look at each event where there are none.
     pub(crate) durations: bool,
 }
 

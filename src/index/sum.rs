@@ -7,13 +7,13 @@ use hashbrown::HashMap;
 use super::{
     Snapshot,
     columns::{Column, Columns, Value},
-    histogram::{self, Histogram},
-    names::{ABORTED, ERROR, UNKNOWN},
+    names::{ABORTED, ERROR, FLAG_BITS, UNKNOWN},
     plan::{AXES, Axis, Conditions, Pass, Values},
-    query::{Durations, Stats, Timing},
+    query::Stats,
     retired::Retired,
     sums::{ByNumber, Cells, Sums},
-    tree::{Day, Head, Hour, Run},
+    times::{self, Sealed, Times},
+    tree::{Day, Hour, Run},
     walk::Visitor,
 };
 
@@ -37,6 +37,7 @@ pub(super) struct Sum<'a, F> {
     done: F,
     // Kept for their memory.
     rows: Vec<u32>,
+    codes: Vec<u64>,
     places: Vec<u32>,
 }
 
@@ -67,7 +68,6 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
     ) -> Self {
         let mut axes = conditions.axes().chain(values.iter().map(|values| values.axis));
         let way = match axes.next() {
-            _ if durations => Way::Rows,
             None => Way::All,
             Some(axis) if axes.all(|other| other == axis) => Way::By(axis),
             Some(_) => Way::Rows,
@@ -84,6 +84,7 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
             start: 0,
             done,
             rows: Vec::new(),
+            codes: Vec::new(),
             places: Vec::new(),
         }
     }
@@ -95,8 +96,8 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
 
     /// After the last event.
     pub(super) fn finish(&mut self) {
-        let Self { groups, start, done, .. } = self;
-        groups.drain(|code, stats| done(*start, code, stats));
+        let Self { groups, start, done, durations, .. } = self;
+        groups.drain(*durations, |code, stats| done(*start, code, stats));
     }
 
     fn by(&mut self, axis: Axis, cells: &ByNumber) {
@@ -114,25 +115,68 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
     }
 
     fn add(&mut self, axis: Axis, number: usize, sums: Sums) {
-        let pass = self.conditions.on(axis).map_or(Pass::Yes, |passes| passes[number]);
+        let pass = self.passes(axis, number);
         if let Some(place) = self.place(pass, |_| number) {
             self.groups.sums[place as usize] += sums;
         }
+    }
+
+    fn passes(&self, axis: Axis, number: usize) -> Pass {
+        self.conditions.on(axis).map_or(Pass::Yes, |passes| passes[number])
+    }
+
+    /// The number of the group of an event that has these numbers on the axes.
+    fn code(&self, number: impl Fn(Axis) -> usize) -> u64 {
+        let values = self.values.iter();
+        values.fold(0, |code, values| code * values.len() as u64 + u64::from(values.of[number(values.axis)]))
     }
 
     /// Where the group is of an event that has these numbers on the axes.
     #[inline]
     fn place(&mut self, pass: Pass, number: impl Fn(Axis) -> usize) -> Option<u32> {
         match pass {
-            Pass::Yes => {
-                let code = self.values.iter().fold(0, |code, values| {
-                    code * values.len() as u64 + u64::from(values.of[number(values.axis)])
-                });
-                Some(self.groups.place(code))
-            }
+            Pass::Yes => Some(self.groups.place(self.code(number))),
             Pass::Unknown if self.only_retired => Some(self.groups.place(UNDECIDED)),
             _ => None,
         }
+    }
+
+    /// A whole day, if more is asked for than sums by one number.
+    fn timed_day(&mut self, day: &Day) {
+        match (self.way, &day.times) {
+            (Way::All, Some(times)) => {
+                self.all(day.cells.all);
+                self.add_times(0, times.all());
+            }
+            (Way::By(axis), Some(times)) if times.by(axis).is_some() => {
+                self.by(axis, day.by(axis));
+                for (number, sealed) in times.by(axis).into_iter().flatten() {
+                    let number = *number as usize;
+                    if self.passes(axis, number) == Pass::Yes {
+                        let code = self.code(|_| number);
+                        self.add_times(code, sealed);
+                    }
+                }
+            }
+            _ => day.hours.iter().for_each(|hour| self.each(hour)),
+        }
+    }
+
+    /// Each event of an hour by itself.
+    fn each(&mut self, hour: &Hour) {
+        if self.is_alien(hour) {
+            return;
+        }
+        hour.runs.iter().for_each(|run| self.rows(run, 0..run.columns.len()));
+        if let Some(retired) = &hour.retired {
+            self.retired(retired, 0..retired.len());
+        }
+    }
+
+    /// To the group with this number.
+    fn add_times(&mut self, code: u64, sealed: &Sealed) {
+        let place = self.groups.place(code) as usize;
+        self.groups.times()[place].add_sealed(sealed);
     }
 
     fn all(&mut self, sums: Sums) {
@@ -152,9 +196,9 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
         }
     }
 
-    /// No row of the run passes.
-    fn is_alien(&self, run: &Run) -> bool {
-        AXES.into_iter().any(|axis| match (&self.few[axis as usize], run.cells.by(axis)) {
+    /// No event of the hour passes.
+    fn is_alien(&self, hour: &Hour) -> bool {
+        AXES.into_iter().any(|axis| match (&self.few[axis as usize], hour.cells.by(axis)) {
             (Some(few), Some(cells)) => few.iter().all(|number| cells.of(*number).is_none()),
             _ => false,
         })
@@ -182,10 +226,8 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
                             select(keys, range, Some(only), passes, rows)
                         }
                         _ => {
-                            let all = range.start as u32..range.end as u32;
-                            rows.extend(
-                                all.filter(|row| passes[columns.number(axis, *row as usize)] == Pass::Yes),
-                            );
+                            rows.extend(range.start as u32..range.end as u32);
+                            keep(columns, axis, passes, rows);
                         }
                     },
                 }
@@ -193,83 +235,67 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
         }
         for axis in axes {
             if let Some(passes) = self.conditions.on(axis) {
-                rows.retain(|row| passes[columns.number(axis, *row as usize)] == Pass::Yes);
+                keep(columns, axis, passes, rows);
             }
         }
     }
 
-    fn add_rows(&mut self, columns: &Columns, rows: &[u32], places: &[u32]) {
-        let sums = &mut self.groups.sums;
-        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
-        let kinds = columns.kind();
-        for (row, place) in rows.iter().zip(places) {
-            let (sums, kind) = (&mut sums[*place as usize], kinds[*row as usize]);
-            let flag = |flag: u16| u64::from(kind & flag != 0);
-            sums.requests += 1;
-            sums.errors += flag(ERROR);
-            sums.aborted += flag(ABORTED);
-            sums.unknown += flag(UNKNOWN);
-        }
-        // Column by column, for each is of its own type.
-        let mut each = |value: Value, sum: fn(&mut Sums) -> &mut u64| {
-            columns.values(value).each(rows, |i, more| add(sum(&mut sums[places[i] as usize]), more));
+    /// Where the group of each of `rows` is, all of which pass.
+    fn find(&mut self, columns: &Columns, rows: &[u32], places: &mut Vec<u32>) {
+        places.clear();
+        let Self { groups, codes, values, .. } = self;
+        let [first, rest @ ..] = *values else {
+            places.resize(rows.len(), groups.place(0));
+            return;
         };
-        each(Value::Input, |sums| &mut sums.input);
-        each(Value::Output, |sums| &mut sums.output);
-        each(Value::CacheRead, |sums| &mut sums.cache_read);
-        each(Value::CacheWrite, |sums| &mut sums.cache_write);
-        each(Value::CacheWrite1h, |sums| &mut sums.cache_write_1h);
-        each(Value::Reasoning, |sums| &mut sums.reasoning);
-        if let Column::Absent = columns.values(Value::Total) {
-            // Each total is input and output.
-            each(Value::Input, |sums| &mut sums.total);
-            each(Value::Output, |sums| &mut sums.total);
-        } else {
-            for (row, place) in rows.iter().zip(places) {
-                add(&mut sums[*place as usize].total, columns.sums(*row as usize).total);
-            }
+        codes.clear();
+        codes.resize(rows.len(), 0);
+        columns.numbers(first.axis, rows, |i, number| codes[i] = first.of[number].into());
+        for values in rest {
+            let len = values.len() as u64;
+            columns.numbers(values.axis, rows, |i, number| {
+                codes[i] = codes[i] * len + u64::from(values.of[number]);
+            });
         }
-    }
-
-    fn add_times(&mut self, columns: &Columns, rows: &[u32], places: &[u32]) {
-        self.groups.times.resize_with(self.groups.sums.len(), Times::default);
-        let times = &mut self.groups.times;
-        let outputs = columns.values(Value::Output);
-        columns.values(Value::Duration).each(rows, |i, millis| {
-            let times = &mut times[places[i] as usize];
-            times.duration.add(millis);
-            if let Some(output) = outputs.get(rows[i] as usize) {
-                times.output = times.output.saturating_add(output);
-                times.output_millis = times.output_millis.saturating_add(millis);
-            }
-        });
-        columns
-            .values(Value::FirstByte)
-            .each(rows, |i, millis| times[places[i] as usize].first_byte.add(millis));
+        places.extend(codes.iter().map(|code| groups.place(*code)));
     }
 }
 
 /// Puts those of `range` into `rows` whose number passes; `only`, if that is one.
 fn select(column: &[u16], range: Range<usize>, only: Option<u32>, passes: &[Pass], rows: &mut Vec<u32>) {
     let (start, column) = (range.start, &column[range]);
-    if let Some(only) = only.and_then(|only| u16::try_from(only).ok()) {
-        // Most blocks have none: a comparison of many numbers at once.
-        const BLOCK: usize = 64;
-        for (block, numbers) in column.chunks(BLOCK).enumerate() {
-            if numbers.iter().fold(false, |any, number| any | (*number == only)) {
-                let of_block = (start + block * BLOCK) as u32..;
-                rows.extend(of_block.zip(numbers).filter(|(_, number)| **number == only).map(|(row, _)| row));
-            }
-        }
-        return;
-    }
-    // Without a jump that nobody could foresee.
     rows.resize(column.len(), 0);
     let mut len = 0;
-    for (row, number) in (start as u32..).zip(column) {
-        rows[len] = row;
-        len += usize::from(passes[usize::from(*number)] == Pass::Yes);
+    // Without a jump that nobody could foresee.
+    if let Some(only) = only.and_then(|only| u16::try_from(only).ok()) {
+        // Many blocks have none: a comparison of many numbers at once.
+        const BLOCK: usize = 32;
+        for (block, numbers) in column.chunks(BLOCK).enumerate() {
+            if numbers.iter().fold(false, |any, number| any | (*number == only)) {
+                for (row, number) in ((start + block * BLOCK) as u32..).zip(numbers) {
+                    rows[len] = row;
+                    len += usize::from(*number == only);
+                }
+            }
+        }
+    } else {
+        for (row, number) in (start as u32..).zip(column) {
+            rows[len] = row;
+            len += usize::from(passes[usize::from(*number)] == Pass::Yes);
+        }
     }
+    rows.truncate(len);
+}
+
+/// Keeps those of `rows` whose number passes.
+fn keep(columns: &Columns, axis: Axis, passes: &[Pass], rows: &mut Vec<u32>) {
+    let all = mem::take(rows);
+    rows.resize(all.len(), 0);
+    let mut len = 0;
+    columns.numbers(axis, &all, |i, number| {
+        rows[len] = all[i];
+        len += usize::from(passes[number] == Pass::Yes);
+    });
     rows.truncate(len);
 }
 
@@ -293,7 +319,7 @@ impl<F: FnMut(i64, u64, Stats)> Visitor for Sum<'_, F> {
     fn days(&mut self, days: &[Arc<Day>]) {
         let (first, last) = (days[0].number, days[days.len() - 1].number);
         match self.way {
-            Way::By(Axis::Model) => {
+            Way::By(Axis::Model) if !self.durations => {
                 for model in 0..self.snapshot.names.models.len() {
                     let sums = self.snapshot.prefix.between(model, first, last);
                     if sums.requests > 0 {
@@ -305,54 +331,47 @@ impl<F: FnMut(i64, u64, Stats)> Visitor for Sum<'_, F> {
                     self.cells(&today.cells);
                 }
             }
-            Way::By(axis) => days.iter().for_each(|day| self.by(axis, day.by(axis))),
-            Way::All => days.iter().for_each(|day| self.cells(&day.cells)),
-            Way::Rows => {
-                for (head, hour) in days.iter().flat_map(|day| day.heads.iter().zip(&day.hours)) {
-                    self.hour(head, hour);
-                }
-            }
+            Way::By(axis) if !self.durations => days.iter().for_each(|day| self.by(axis, day.by(axis))),
+            Way::All if !self.durations => days.iter().for_each(|day| self.cells(&day.cells)),
+            _ => days.iter().for_each(|day| self.timed_day(day)),
         }
     }
 
-    fn hour(&mut self, head: &Head, hour: &Arc<Hour>) {
-        match self.way {
-            Way::All => self.all(head.sums),
-            Way::Rows | Way::By(Axis::Key) => {
-                hour.runs.iter().for_each(|run| self.run(run));
-                if let Some(retired) = &hour.retired {
-                    self.retired(retired, 0..retired.len());
-                }
+    fn hour(&mut self, day: &Day, at: usize) {
+        let hour = &day.hours[at];
+        match (self.way, &day.times) {
+            (Way::All, _) if !self.durations => self.all(day.heads[at].sums),
+            (Way::All, Some(times)) => {
+                self.all(day.heads[at].sums);
+                self.add_times(0, &times.hours[at]);
             }
-            _ => self.cells(&hour.cells),
+            (Way::By(Axis::Model | Axis::Source | Axis::Kind), _) if !self.durations => {
+                self.cells(&hour.cells);
+            }
+            _ => self.each(hour),
         }
     }
 
     fn run(&mut self, run: &Run) {
         match self.way {
-            Way::Rows | Way::By(Axis::Key) => self.rows(run, 0..run.columns.len()),
-            _ => self.cells(&run.cells),
+            Way::All if !self.durations => self.all(run.sums),
+            _ => self.rows(run, 0..run.columns.len()),
         }
     }
 
     fn rows(&mut self, run: &Run, range: Range<usize>) {
-        if self.only_retired || self.is_alien(run) {
+        if self.only_retired {
             return;
         }
         let columns = &run.columns;
         let (mut rows, mut places) = (mem::take(&mut self.rows), mem::take(&mut self.places));
         self.select(columns, range, &mut rows);
-        places.clear();
-        if self.values.is_empty() {
-            places.resize(rows.len(), self.groups.place(0));
-        } else {
-            for row in &rows {
-                places.extend(self.place(Pass::Yes, |axis| columns.number(axis, *row as usize)));
+        if !rows.is_empty() {
+            self.find(columns, &rows, &mut places);
+            self.groups.add_rows(columns, &rows, &places);
+            if self.durations {
+                times::add_rows(self.groups.times(), columns, &rows, &places);
             }
-        }
-        self.add_rows(columns, &rows, &places);
-        if self.durations {
-            self.add_times(columns, &rows, &places);
         }
         (self.rows, self.places) = (rows, places);
     }
@@ -368,15 +387,7 @@ impl<F: FnMut(i64, u64, Stats)> Visitor for Sum<'_, F> {
             let cell = retired.get(at);
             self.groups.sums[place as usize] += cell.sums;
             if self.durations {
-                self.groups.times.resize_with(self.groups.sums.len(), Times::default);
-                let times = &mut self.groups.times[place as usize];
-                for (time, count, sum) in [
-                    (&mut times.duration, cell.spent.timed, cell.spent.duration),
-                    (&mut times.first_byte, cell.spent.first_bytes, cell.spent.first_byte),
-                ] {
-                    time.count = time.count.saturating_add(count);
-                    time.sum = time.sum.saturating_add(sum);
-                }
+                self.groups.times()[place as usize].add_spent(cell.spent);
             }
         }
     }
@@ -390,7 +401,11 @@ pub(super) struct Groups {
     far: HashMap<u64, u32>,
     codes: Vec<u64>,
     sums: Vec<Sums>,
-    /// If durations are asked for: not for all, if no row was met.
+    /// Of rows that are not in `sums` yet; of the first groups.
+    lanes: Vec<Lanes>,
+    /// So many rows at most.
+    in_lanes: usize,
+    /// If durations are asked for; of the first groups.
     times: Vec<Times>,
     /// All groups that are not known from the beginning are one.
     rest: Option<u32>,
@@ -438,8 +453,49 @@ impl Groups {
         place
     }
 
+    /// Of all groups.
+    fn times(&mut self) -> &mut [Times] {
+        self.times.resize_with(self.sums.len(), Times::default);
+        &mut self.times
+    }
+
+    /// Sums up rows of a run, each at its place.
+    fn add_rows(&mut self, columns: &Columns, rows: &[u32], places: &[u32]) {
+        if columns.has_any() {
+            for (row, place) in rows.iter().zip(places) {
+                self.sums[*place as usize] += columns.sums(*row as usize);
+            }
+            return;
+        }
+        if self.in_lanes + rows.len() > usize::from(u16::MAX) {
+            self.fold();
+        }
+        self.in_lanes += rows.len();
+        self.lanes.resize(self.sums.len(), Lanes::default());
+        for (rows, places) in rows.chunks(BLOCK).zip(places.chunks(BLOCK)) {
+            add_block(&mut self.lanes, columns, rows, places);
+        }
+    }
+
+    /// Takes what is in the lanes into the sums.
+    fn fold(&mut self) {
+        if self.in_lanes == 0 {
+            return;
+        }
+        self.in_lanes = 0;
+        for (lanes, sums) in self.lanes.iter_mut().zip(&mut self.sums) {
+            if lanes.0[0] != 0 {
+                *sums += mem::take(lanes).sums();
+            }
+        }
+    }
+
     /// Gives out what the groups came to, and begins again.
-    fn drain(&mut self, mut done: impl FnMut(u64, Stats)) {
+    fn drain(&mut self, durations: bool, mut done: impl FnMut(u64, Stats)) {
+        self.fold();
+        if durations {
+            self.times();
+        }
         let Self { codes, sums, times, .. } = self;
         for (at, (code, sums)) in codes.iter().zip(sums).enumerate() {
             if sums.requests > 0 {
@@ -450,42 +506,84 @@ impl Groups {
     }
 }
 
-#[derive(Debug, Default)]
-struct Times {
-    duration: Counted,
-    first_byte: Counted,
-    output: u64,
-    output_millis: u64,
-}
+/// What rows come to, as fast as they can be added up: a line of cache, in which no lane can overflow before there are
+/// more than `u16::MAX` rows, for each of their numbers has 32 bits. The lanes are: counts of rows, errors, aborted and
+/// unknown, 16 bits each; the counts of [`WIDENED`]; what the total is more than input and output; and the rest of
+/// cache writes.
+#[derive(Clone, Debug, Default)]
+#[repr(align(64))]
+struct Lanes([u64; 8]);
 
-impl Times {
-    fn durations(self) -> Durations {
-        let Self { duration, first_byte, output, output_millis } = self;
-        Durations { duration: duration.timing(), first_byte: first_byte.timing(), output, output_millis }
-    }
-}
+const WIDENED: [Value; 5] =
+    [Value::Input, Value::Output, Value::CacheRead, Value::CacheWrite, Value::Reasoning];
+const BEYOND: usize = 6;
+const CACHE_WRITE_1H: usize = 7;
 
-#[derive(Debug, Default)]
-struct Counted {
-    count: u64,
-    sum: u64,
-    /// By bucket of the histogram; without those that are only known as aggregates.
-    buckets: Vec<u32>,
-}
-
-impl Counted {
-    #[inline]
-    fn add(&mut self, millis: u64) {
-        let bucket = usize::from(histogram::bucket(millis));
-        if bucket >= self.buckets.len() {
-            self.buckets.resize(bucket + 1, 0);
+/// What a row adds to the first lane, by the flags of its kind.
+const COUNTS: [u64; 1 << FLAG_BITS] = {
+    let mut counts = [1; 1 << FLAG_BITS];
+    let mut flags = 0;
+    while flags < counts.len() {
+        let mut lane = 16;
+        while lane <= 48 {
+            let flag = [ERROR, ABORTED, UNKNOWN][lane / 16 - 1] as usize;
+            if flags & flag != 0 {
+                counts[flags] |= 1 << lane;
+            }
+            lane += 16;
         }
-        self.buckets[bucket] = self.buckets[bucket].saturating_add(1);
-        self.count += 1;
-        self.sum = self.sum.saturating_add(millis);
+        flags += 1;
     }
+    counts
+};
 
-    fn timing(self) -> Timing {
-        Timing { count: self.count, sum: self.sum, histogram: Histogram::of(&self.buckets) }
+impl Lanes {
+    fn sums(self) -> Sums {
+        let Self([counts, input, output, cache_read, cache_write, reasoning, beyond, cache_write_1h]) = self;
+        let count = |at: u32| counts >> (16 * at) & u64::from(u16::MAX);
+        Sums {
+            requests: count(0),
+            errors: count(1),
+            aborted: count(2),
+            unknown: count(3),
+            input,
+            output,
+            // Less, too, and then it wraps back.
+            total: (input + output).wrapping_add(beyond),
+            cache_read,
+            cache_write,
+            cache_write_1h,
+            reasoning,
+        }
     }
+}
+
+/// Rows whose numbers are widened at once: few enough to stay in the nearest cache.
+const BLOCK: usize = 256;
+
+fn add_block(lanes: &mut [Lanes], columns: &Columns, rows: &[u32], places: &[u32]) {
+    let mut widened = [[0; BLOCK]; WIDENED.len()];
+    for (value, widened) in WIDENED.into_iter().zip(&mut widened) {
+        columns.values(value).spread(rows, widened);
+    }
+    let mut counts = [0; BLOCK];
+    columns.numbers(Axis::Kind, rows, |i, kind| counts[i] = COUNTS[kind % COUNTS.len()]);
+    let [input, output, cache_read, cache_write, reasoning] = &widened;
+    for (i, place) in places.iter().enumerate().take(BLOCK) {
+        let Lanes(lanes) = &mut lanes[*place as usize];
+        lanes[0] += counts[i];
+        lanes[1] += u64::from(input[i]);
+        lanes[2] += u64::from(output[i]);
+        lanes[3] += u64::from(cache_read[i]);
+        lanes[4] += u64::from(cache_write[i]);
+        lanes[5] += u64::from(reasoning[i]);
+    }
+    columns.values(Value::Total).each(rows, |i, total| {
+        let known = u64::from(input[i]) + u64::from(output[i]);
+        let lane = &mut lanes[places[i] as usize].0[BEYOND];
+        *lane = lane.wrapping_add(total.wrapping_sub(known));
+    });
+    columns.values(Value::CacheWrite1h).each(rows, |i, more| {
+        lanes[places[i] as usize].0[CACHE_WRITE_1H] += more;
+    });
 }

@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use super::{
     Snapshot,
     retired::Retired,
-    tree::{DAY, Day, HOUR, Head, Hour, QUARTER, Run},
+    tree::{DAY, Day, HOUR, Hour, QUARTER, Run},
     zone::{Calendar, Interval, Piece},
 };
 
@@ -17,8 +17,8 @@ pub(super) trait Visitor {
     /// Whole days that follow each other. Not empty.
     fn days(&mut self, days: &[Arc<Day>]);
 
-    /// What it comes to is in `head`, which is nearer than the hour itself.
-    fn hour(&mut self, head: &Head, hour: &Arc<Hour>);
+    /// The hour `at` of the day.
+    fn hour(&mut self, day: &Day, at: usize);
 
     fn run(&mut self, run: &Run) {
         self.rows(run, 0..run.columns.len());
@@ -46,7 +46,7 @@ pub(super) fn walk(
         walk.seek(day.start().max(from));
         let whole = days[at..].partition_point(|day| day.start() + DAY <= walk.limit());
         if whole == 0 || day.start() < from {
-            day.heads.iter().zip(&day.hours).for_each(|(head, hour)| walk.hour(head, hour));
+            (0..day.heads.len()).for_each(|at| walk.hour(day, at));
             at += 1;
         } else {
             walk.visitor.days(&days[at..at + whole]);
@@ -79,16 +79,18 @@ impl<V: Visitor> Walk<'_, V> {
         self.piece.end.min(self.end)
     }
 
-    fn hour(&mut self, head: &Head, hour: &Arc<Hour>) {
-        let start = head.start;
+    fn hour(&mut self, day: &Day, at: usize) {
+        // Nearer than the hour itself.
+        let start = day.heads[at].start;
         if start + HOUR <= self.from || self.end <= start {
             return;
         }
         self.seek(start.max(self.from));
         if self.from <= start && start + HOUR <= self.limit() {
-            self.visitor.hour(head, hour);
+            self.visitor.hour(day, at);
             return;
         }
+        let hour = &day.hours[at];
         let mut runs = hour.runs.iter().peekable();
         for quarter in 0..4_u8 {
             if let Some(retired) = &hour.retired {

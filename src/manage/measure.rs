@@ -46,7 +46,7 @@ pub(super) const ALL: [(&str, Measure); 22] = [
     ("tokens_per_second", TokensPerSecond),
 ];
 
-/// The first so many are sums, which the index has at hand. The others take a look at each event.
+/// The first so many are sums, which the index has at hand. The others take histograms, or a look at each event.
 pub(super) const SUMS: usize = 11;
 
 /// Their names.

@@ -405,6 +405,7 @@ pub(super) struct Groups {
     lanes: Vec<Lanes>,
     /// So many rows at most.
     in_lanes: usize,
+    block: Block,
     /// If durations are asked for; of the first groups.
     times: Vec<Times>,
     /// All groups that are not known from the beginning are one.
@@ -473,7 +474,7 @@ impl Groups {
         self.in_lanes += rows.len();
         self.lanes.resize(self.sums.len(), Lanes::default());
         for (rows, places) in rows.chunks(BLOCK).zip(places.chunks(BLOCK)) {
-            add_block(&mut self.lanes, columns, rows, places);
+            self.block.add(&mut self.lanes, columns, rows, places);
         }
     }
 
@@ -561,29 +562,45 @@ impl Lanes {
 /// Rows whose numbers are widened at once: few enough to stay in the nearest cache.
 const BLOCK: usize = 256;
 
-fn add_block(lanes: &mut [Lanes], columns: &Columns, rows: &[u32], places: &[u32]) {
-    let mut widened = [[0; BLOCK]; WIDENED.len()];
-    for (value, widened) in WIDENED.into_iter().zip(&mut widened) {
-        columns.values(value).spread(rows, widened);
+/// Their numbers. Kept for its memory, of which runs of few rows touch little.
+#[derive(Debug, Default)]
+struct Block {
+    counts: Vec<u64>,
+    widened: [Vec<u32>; WIDENED.len()],
+}
+
+impl Block {
+    fn add(&mut self, lanes: &mut [Lanes], columns: &Columns, rows: &[u32], places: &[u32]) {
+        let Self { counts, widened } = self;
+        for (value, widened) in WIDENED.into_iter().zip(&mut *widened) {
+            widened.clear();
+            widened.resize(rows.len(), 0);
+            columns.values(value).spread(rows, widened);
+        }
+        counts.clear();
+        counts.resize(rows.len(), 0);
+        columns.numbers(Axis::Kind, rows, |i, kind| counts[i] = COUNTS[kind % COUNTS.len()]);
+        // As long as each other, which saves looking at the ends.
+        let places = &places[..rows.len()];
+        let counts = &counts[..rows.len()];
+        let [input, output, cache_read, cache_write, reasoning] =
+            widened.each_ref().map(|widened| &widened[..rows.len()]);
+        for i in 0..rows.len() {
+            let Lanes(lanes) = &mut lanes[places[i] as usize];
+            lanes[0] += counts[i];
+            lanes[1] += u64::from(input[i]);
+            lanes[2] += u64::from(output[i]);
+            lanes[3] += u64::from(cache_read[i]);
+            lanes[4] += u64::from(cache_write[i]);
+            lanes[5] += u64::from(reasoning[i]);
+        }
+        columns.values(Value::Total).each(rows, |i, total| {
+            let known = u64::from(input[i]) + u64::from(output[i]);
+            let lane = &mut lanes[places[i] as usize].0[BEYOND];
+            *lane = lane.wrapping_add(total.wrapping_sub(known));
+        });
+        columns.values(Value::CacheWrite1h).each(rows, |i, more| {
+            lanes[places[i] as usize].0[CACHE_WRITE_1H] += more;
+        });
     }
-    let mut counts = [0; BLOCK];
-    columns.numbers(Axis::Kind, rows, |i, kind| counts[i] = COUNTS[kind % COUNTS.len()]);
-    let [input, output, cache_read, cache_write, reasoning] = &widened;
-    for (i, place) in places.iter().enumerate().take(BLOCK) {
-        let Lanes(lanes) = &mut lanes[*place as usize];
-        lanes[0] += counts[i];
-        lanes[1] += u64::from(input[i]);
-        lanes[2] += u64::from(output[i]);
-        lanes[3] += u64::from(cache_read[i]);
-        lanes[4] += u64::from(cache_write[i]);
-        lanes[5] += u64::from(reasoning[i]);
-    }
-    columns.values(Value::Total).each(rows, |i, total| {
-        let known = u64::from(input[i]) + u64::from(output[i]);
-        let lane = &mut lanes[places[i] as usize].0[BEYOND];
-        *lane = lane.wrapping_add(total.wrapping_sub(known));
-    });
-    columns.values(Value::CacheWrite1h).each(rows, |i, more| {
-        lanes[places[i] as usize].0[CACHE_WRITE_1H] += more;
-    });
 }

@@ -15,8 +15,14 @@ pub(super) enum NotACount {
 
 /// A JSON number as a count: a whole number from 0 on, in whatever spelling (`28`, `28.0`, `2.8e1`).
 pub(super) fn count(number: &[u8]) -> Result<u32, NotACount> {
-    if !number.is_empty() && number.len() < 10 && number.iter().all(u8::is_ascii_digit) {
-        return Ok(number.iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0')));
+    if !number.is_empty() && number.len() < 10 {
+        let (value, is_decimal) = number.iter().fold((0_u32, true), |(value, is_decimal), byte| {
+            let digit = byte.wrapping_sub(b'0');
+            (value.wrapping_mul(10).wrapping_add(digit.into()), is_decimal & (digit < 10))
+        });
+        if is_decimal {
+            return Ok(value);
+        }
     }
     // JSON has no `+1`, `.5` or `inf`, which `f64` would take.
     let is_json = matches!(number.first(), Some(b'0'..=b'9' | b'-')) && !number.ends_with(b".");
@@ -34,8 +40,9 @@ pub(super) fn name<const N: usize>(raw: &[u8], max: usize) -> SmallVec<[u8; N]>
 where
     [u8; N]: smallvec::Array<Item = u8>,
 {
-    let is_plain = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b'\\';
-    if raw.len() <= max && raw.iter().all(is_plain) {
+    // Without an end before the last byte, so that the compiler makes vectors of it.
+    let is_plain = |all: bool, byte: &u8| all & (*byte > b' ') & (*byte < 0x7F) & (*byte != b'\\');
+    if raw.len() <= max && raw.iter().fold(true, is_plain) {
         return SmallVec::from_slice(raw);
     }
     SmallVec::from_slice(clean(&unescape(raw), max).as_bytes())

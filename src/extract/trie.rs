@@ -22,8 +22,9 @@ pub(super) struct Trie {
 #[derive(Debug)]
 struct Node {
     /// The nodes directly below, in the order of the lengths of their keys.
-    children: Vec<(&'static [u8], NodeId)>,
-    /// Where the keys of each length begin among them: few keys that are not wanted have the length of one that is.
+    children: Vec<Child>,
+    /// Where the keys of each length begin among them, and where the last ones end: few keys that are not wanted have
+    /// the length of one that is.
     lengths: Vec<u8>,
     /// What an array's elements are, if this is wanted as an array.
     element: NodeId,
@@ -33,6 +34,34 @@ struct Node {
     slots: u32,
     /// Behind the last node below this one.
     end: NodeId,
+}
+
+#[derive(Debug)]
+struct Child {
+    key: &'static [u8],
+    ends: Ends,
+    node: NodeId,
+}
+
+/// The first and the last bytes of a key: of keys of the same length, up to 16, all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends(u64, u64);
+
+impl Ends {
+    /// The longest keys that have the same ends only when they are the same.
+    const WHOLE: usize = 16;
+
+    #[inline]
+    fn of(key: &[u8]) -> Self {
+        if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+            Self(u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+        } else if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+            Self(u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+        } else {
+            let byte = |at: usize| u64::from(key.get(at).copied().unwrap_or_default());
+            Self(byte(0) | byte(1) << 8 | byte(2) << 16, 0)
+        }
+    }
 }
 
 impl Trie {
@@ -76,11 +105,15 @@ impl Trie {
         let mut children = draft
             .children
             .iter()
-            .map(|(key, child)| (key.as_bytes(), self.add(child, is_in_element)))
+            .map(|(key, child)| {
+                let node = self.add(child, is_in_element);
+                Child { key: key.as_bytes(), ends: Ends::of(key.as_bytes()), node }
+            })
             .collect::<Vec<_>>();
-        children.sort_by_key(|(key, _)| key.len());
-        let longest = children.last().map_or(0, |(key, _)| key.len());
-        let lengths = (0..=longest).map(|len| children.partition_point(|(key, _)| key.len() < len) as u8);
+        children.sort_by_key(|child| child.key.len());
+        let longest = children.last().map_or(0, |child| child.key.len());
+        let lengths =
+            (0..=longest + 1).map(|len| children.partition_point(|child| child.key.len() < len) as u8);
         let lengths = lengths.collect();
         let element = draft.element.as_ref().map_or(NodeId::NONE, |element| self.add(element, true));
         let end = NodeId(self.nodes.len() as u16);
@@ -100,12 +133,14 @@ impl Trie {
     #[inline]
     pub(super) fn child(&self, id: NodeId, key: &[u8]) -> NodeId {
         let Some(node) = self.node(id) else { return NodeId::NONE };
-        let Some(&start) = node.lengths.get(key.len()) else { return NodeId::NONE };
-        node.children[usize::from(start)..]
+        let Some(&[start, end]) = node.lengths.get(key.len()..).and_then(|rest| rest.first_chunk()) else {
+            return NodeId::NONE;
+        };
+        let ends = Ends::of(key);
+        node.children[usize::from(start)..usize::from(end)]
             .iter()
-            .take_while(|(child, _)| child.len() == key.len())
-            .find(|(child, _)| *child == key)
-            .map_or(NodeId::NONE, |(_, child)| *child)
+            .find(|child| child.ends == ends && (key.len() <= Ends::WHOLE || child.key == key))
+            .map_or(NodeId::NONE, |child| child.node)
     }
 
     /// What the elements of an array at `id` are.

@@ -154,47 +154,92 @@ impl Scanner {
         }
     }
 
-    /// Reads one byte where structure stands, with the white space before it. Returns how many were used.
-    #[inline]
+    /// Reads from where structure stands to the end of the input, or into a token that goes on beyond it, or behind a
+    /// value that is skipped. Returns how many bytes were used.
     fn structure(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) -> usize {
-        let space = space(input);
-        let Some(&byte) = input.get(space) else { return space };
-        let rest = &input[space..];
-        space
-            + match self.state {
-                State::Key { .. } if byte == b'"' => {
-                    self.state = State::InKey;
-                    1 + self.key(trie, &rest[1..])
-                }
-                State::Value { first: true } if byte == b']' => self.pop(visit),
-                State::Value { .. } => self.value(trie, rest, visit),
-                State::After if byte == b',' => self.next(),
-                State::After if byte == if self.top_is_array() { b']' } else { b'}' } => self.pop(visit),
-                State::Colon if byte == b':' => {
-                    self.state = State::Value { first: false };
-                    1
-                }
-                State::Key { first: true } if byte == b'}' => self.pop(visit),
-                State::Root => match byte {
-                    b']' if self.in_root_array => {
-                        self.in_root_array = false;
-                        1
+        // Every step knows the next one: with the state at hand, there is little to decide.
+        let mut state = self.state;
+        let mut at = 0;
+        loop {
+            at += space(&input[at..]);
+            let Some(&byte) = input.get(at) else { break };
+            state = match state {
+                State::Key { first } => match byte {
+                    b'"' => {
+                        self.state = State::InKey;
+                        at += 1 + self.key(trie, &input[at + 1..]);
+                        match self.state {
+                            State::Value { .. } => State::Value { first: false },
+                            State::Colon => State::Colon,
+                            _ => return at,
+                        }
                     }
-                    b',' if self.in_root_array => 1,
-                    b'[' if !self.in_root_array => {
-                        self.in_root_array = true;
-                        1
+                    b'}' if first => {
+                        at += 1;
+                        self.pop(visit)
                     }
-                    _ => self.value(trie, rest, visit),
+                    _ => State::Broken,
                 },
-                _ => {
-                    self.state = State::Broken;
-                    1
+                State::Colon if byte == b':' => {
+                    at += 1;
+                    State::Value { first: false }
                 }
+                State::Value { first: true } if byte == b']' => {
+                    at += 1;
+                    self.pop(visit)
+                }
+                State::Root if self.in_root_array && matches!(byte, b']' | b',') => {
+                    at += 1;
+                    self.in_root_array = byte == b',';
+                    State::Root
+                }
+                State::Root if byte == b'[' && !self.in_root_array => {
+                    at += 1;
+                    self.in_root_array = true;
+                    State::Root
+                }
+                State::Root if byte == b'{' => {
+                    let mut walk = Walk { scanner: self, trie, input, visit };
+                    match walk.object(at + 1, NodeId::ROOT, 0) {
+                        Ok(end) => {
+                            at = end;
+                            visit.end();
+                            State::Root
+                        }
+                        Err(Stopped) => return input.len(),
+                    }
+                }
+                State::Value { .. } | State::Root => {
+                    at += self.value(trie, &input[at..], visit);
+                    match self.state {
+                        // Behind the value there is as a rule what follows it.
+                        State::After => State::After,
+                        State::Key { .. } => State::Key { first: true },
+                        State::Value { .. } => State::Value { first: true },
+                        State::Root => State::Root,
+                        _ => return at,
+                    }
+                }
+                State::After if byte == b',' => {
+                    at += 1;
+                    self.next()
+                }
+                State::After if byte == if self.top_is_array() { b']' } else { b'}' } => {
+                    at += 1;
+                    self.pop(visit)
+                }
+                _ => State::Broken,
+            };
+            if state == State::Broken {
+                break;
             }
+        }
+        self.state = state;
+        at
     }
 
     /// Begins the value that stands at the start of `input`.
+    #[inline]
     fn value(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) -> usize {
         let is_wanted = self.node != NodeId::NONE;
         match input[0] {
@@ -234,20 +279,36 @@ impl Scanner {
 
     fn push(&mut self, inside: NodeId, is_array: bool, visit: &mut impl Visit) {
         visit.open(self.node);
-        // The trie is no deeper than the stack (a test says so), and only what is in the trie is opened.
-        let depth = usize::from(self.depth).min(MAX_DEPTH - 1);
-        self.stack[depth] = inside;
-        self.arrays = self.arrays & !(1 << depth) | u8::from(is_array) << depth;
+        self.enter(self.depth, inside, is_array);
         self.depth += 1;
         if is_array {
             self.node = inside;
         }
     }
 
-    fn pop(&mut self, visit: &mut impl Visit) -> usize {
+    /// In the containers that are open, notes the one at `depth`.
+    fn enter(&mut self, depth: u8, inside: NodeId, is_array: bool) {
+        // The trie is no deeper than the stack (a test says so), and only what is in the trie is opened.
+        let depth = usize::from(depth).min(MAX_DEPTH - 1);
+        self.stack[depth] = inside;
+        self.arrays = self.arrays & !(1 << depth) | u8::from(is_array) << depth;
+    }
+
+    /// The input ends in a text, in which nothing has been read yet.
+    #[cold]
+    fn begin_text(&mut self, text: &[u8], state: State) {
+        self.state = state;
+        self.escaped = ends_escaped(text);
+        if state != State::SkipText {
+            self.keep(text);
+        }
+    }
+
+    /// Behind the end of a container.
+    fn pop(&mut self, visit: &mut impl Visit) -> State {
         self.depth -= 1;
         self.end_value(visit);
-        1
+        self.state
     }
 
     fn top(&self) -> Option<usize> {
@@ -259,16 +320,15 @@ impl Scanner {
     }
 
     /// Behind a comma.
-    fn next(&mut self) -> usize {
+    fn next(&mut self) -> State {
         if let Some(top) = self.top()
             && self.top_is_array()
         {
             self.node = self.stack[top];
-            self.state = State::Value { first: false };
+            State::Value { first: false }
         } else {
-            self.state = State::Key { first: false };
+            State::Key { first: false }
         }
-        1
     }
 
     /// Behind a value that was wanted and told, or opened and closed.
@@ -388,17 +448,9 @@ impl Scanner {
     }
 
     fn tell_word(&mut self, word: &[u8], visit: &mut impl Visit) {
-        let value = match word {
-            [b'0'..=b'9', ..] => Scalar::Number(word),
-            b"null" => Scalar::Null,
-            b"true" => Scalar::Bool(true),
-            b"false" => Scalar::Bool(false),
-            b"NaN" | b"Infinity" | b"-Infinity" => Scalar::Other,
-            [b'-' | b'+' | b'.', ..] => Scalar::Number(word),
-            _ => {
-                self.state = State::Broken;
-                return;
-            }
+        let Some(value) = scalar(word) else {
+            self.state = State::Broken;
+            return;
         };
         if self.node != NodeId::NONE {
             visit.scalar(self.node, value);
@@ -407,9 +459,20 @@ impl Scanner {
     }
 
     /// Reads on to the end of a container that is not wanted.
+    fn skip(&mut self, input: &[u8], open: u8, close: u8, in_text: bool, visit: &mut impl Visit) -> usize {
+        match self.container_end(input, open, close, in_text) {
+            Some(end) => {
+                self.after_value(visit);
+                end
+            }
+            None => input.len(),
+        }
+    }
+
+    /// Where the container ends that `input` continues. If it is not there, the state says how to go on.
     ///
     /// Brackets are balanced by kind in valid JSON, so that only its own kind needs to be counted.
-    fn skip(&mut self, input: &[u8], open: u8, close: u8, in_text: bool, visit: &mut impl Visit) -> usize {
+    fn container_end(&mut self, input: &[u8], open: u8, close: u8, in_text: bool) -> Option<usize> {
         let mut at = 0;
         let mut in_text = in_text;
         loop {
@@ -428,13 +491,218 @@ impl Scanner {
             } else if self.nested > 0 {
                 self.nested -= 1;
             } else {
-                self.after_value(visit);
-                return at;
+                return Some(at);
             }
         }
         self.state = State::Skip { open, close, in_text };
-        input.len()
+        None
     }
+}
+
+/// Reads a document as far as it is at hand, which most are to their end: where it is in the document, the call stack
+/// says, and what comes next, the place in the code. What cannot be read on is left to the scanner's states.
+struct Walk<'a, V> {
+    scanner: &'a mut Scanner,
+    trie: &'a Trie,
+    input: &'a [u8],
+    visit: &'a mut V,
+}
+
+/// The input has come to its end, or to something that is not JSON: the scanner's state is where it goes on.
+struct Stopped;
+
+impl<V: Visit> Walk<'_, V> {
+    /// Reads the object at `node` from behind its bracket. Returns where it ends.
+    fn object(&mut self, at: usize, node: NodeId, depth: u8) -> Result<usize, Stopped> {
+        self.visit.open(node);
+        let mut at = at;
+        let mut first = true;
+        loop {
+            at += space(&self.input[at..]);
+            match self.input.get(at) {
+                Some(b'"') => at += 1,
+                Some(b'}') if first => return Ok(at + 1),
+                byte => return self.stop(byte, State::Key { first }, node, depth, (node, false)),
+            }
+            let Some(end) = text_end(self.input, at) else {
+                self.scanner.begin_text(&self.input[at..], State::InKey);
+                return self.leave(NodeId::NONE, depth, (node, false));
+            };
+            let below = child(self.trie, node, &self.input[at..end]);
+            at = end + 1;
+            if self.input.get(at) != Some(&b':') {
+                at += space(&self.input[at..]);
+                match self.input.get(at) {
+                    Some(b':') => {}
+                    byte => return self.stop(byte, State::Colon, below, depth, (node, false)),
+                }
+            }
+            at = self.value(at + 1, below, depth, (node, false))?;
+            if self.input.get(at) != Some(&b',') {
+                at += space(&self.input[at..]);
+                match self.input.get(at) {
+                    Some(b',') => {}
+                    Some(b'}') => return Ok(at + 1),
+                    byte => return self.stop(byte, State::After, below, depth, (node, false)),
+                }
+            }
+            at += 1;
+            first = false;
+        }
+    }
+
+    /// Reads the array of which `element` are the elements, from behind its bracket.
+    fn array(&mut self, at: usize, node: NodeId, element: NodeId, depth: u8) -> Result<usize, Stopped> {
+        self.visit.open(node);
+        let mut at = at + space(&self.input[at..]);
+        match self.input.get(at) {
+            Some(b']') => return Ok(at + 1),
+            Some(_) => {}
+            None => return self.stop(None, State::Value { first: true }, element, depth, (element, true)),
+        }
+        loop {
+            at = self.value(at, element, depth, (element, true))?;
+            at += space(&self.input[at..]);
+            match self.input.get(at) {
+                Some(b',') => at += 1,
+                Some(b']') => return Ok(at + 1),
+                byte => return self.stop(byte, State::After, element, depth, (element, true)),
+            }
+        }
+    }
+
+    /// Reads a value that is in a container.
+    #[inline]
+    fn value(&mut self, at: usize, node: NodeId, depth: u8, container: Container) -> Result<usize, Stopped> {
+        let mut at = at;
+        let is_wanted = node != NodeId::NONE;
+        at += space(&self.input[at..]);
+        match self.input.get(at) {
+            Some(b'"') => {
+                at += 1;
+                let Some(end) = text_end(self.input, at) else {
+                    let state = if is_wanted { State::Text } else { State::SkipText };
+                    self.scanner.begin_text(&self.input[at..], state);
+                    return self.leave(node, depth, container);
+                };
+                if is_wanted {
+                    self.visit.scalar(node, Scalar::Text(&self.input[at..end.min(at + MAX_TEXT)]));
+                }
+                Ok(end + 1)
+            }
+            Some(b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') => {
+                let rest = &self.input[at..];
+                let Some(end) = rest.iter().position(|byte| !IN_WORD[usize::from(*byte)]) else {
+                    self.scanner.state = State::Word;
+                    self.scanner.keep(rest);
+                    return self.leave(node, depth, container);
+                };
+                match scalar(&rest[..end.min(MAX_TEXT)]) {
+                    None => return self.stop(Some(&0), State::Broken, node, depth, container),
+                    Some(value) if is_wanted => self.visit.scalar(node, value),
+                    Some(_) => {}
+                }
+                Ok(at + end)
+            }
+            Some(b'{') if self.trie.has_children(node) => {
+                let inside = self.object(at + 1, node, depth + 1);
+                inside.or_else(|Stopped| self.enter(depth, container))
+            }
+            Some(b'[') if self.trie.element(node) != NodeId::NONE => {
+                let inside = self.array(at + 1, node, self.trie.element(node), depth + 1);
+                inside.or_else(|Stopped| self.enter(depth, container))
+            }
+            Some(&open @ (b'{' | b'[')) => {
+                let close = if open == b'{' { b'}' } else { b']' };
+                self.scanner.nested = 0;
+                let Some(end) = self.scanner.container_end(&self.input[at + 1..], open, close, false) else {
+                    return self.leave(node, depth, container);
+                };
+                if is_wanted {
+                    self.visit.scalar(node, Scalar::Other);
+                }
+                Ok(at + 1 + end)
+            }
+            byte => self.stop(byte, State::Value { first: false }, node, depth, container),
+        }
+    }
+
+    /// At the end of the input, or at a byte that cannot stand there.
+    #[cold]
+    fn stop(
+        &mut self,
+        byte: Option<&u8>,
+        state: State,
+        node: NodeId,
+        depth: u8,
+        container: Container,
+    ) -> Result<usize, Stopped> {
+        self.scanner.state = if byte.is_some() { State::Broken } else { state };
+        self.leave(node, depth, container)
+    }
+
+    /// Leaves the rest to the scanner's states, of which one is set.
+    #[cold]
+    fn leave(&mut self, node: NodeId, depth: u8, container: Container) -> Result<usize, Stopped> {
+        self.scanner.node = node;
+        self.scanner.depth = depth + 1;
+        self.enter(depth, container)
+    }
+
+    /// Says in whose inside the rest is read.
+    #[cold]
+    fn enter(&mut self, depth: u8, (inside, is_array): Container) -> Result<usize, Stopped> {
+        self.scanner.enter(depth, inside, is_array);
+        Err(Stopped)
+    }
+}
+
+/// Whose inside a container's is, and whether it is an array.
+type Container = (NodeId, bool);
+
+/// Where the string that begins at `from`, behind its quote, has its closing quote.
+#[inline(always)]
+fn text_end(input: &[u8], from: usize) -> Option<usize> {
+    // Most are short.
+    for at in [from, from + 8, from + 16] {
+        let Some(word) = input.get(at..).and_then(|rest| rest.first_chunk::<8>()) else { break };
+        let found = bytes_equal(u64::from_le_bytes(*word), b'"');
+        if found != 0 {
+            let end = at + found.trailing_zeros() as usize / 8;
+            if input[end - 1] == b'\\' {
+                break;
+            }
+            return Some(end);
+        }
+    }
+    long_text_end(input, from)
+}
+
+/// The same for any text.
+#[inline(never)]
+fn long_text_end(input: &[u8], from: usize) -> Option<usize> {
+    let mut start = from;
+    loop {
+        let end = start + quote(&input[start..])?;
+        if !ends_escaped(&input[start..end]) {
+            return Some(end);
+        }
+        start = end + 1;
+    }
+}
+
+/// What a number or a word says; `None` if it is no JSON.
+#[inline]
+fn scalar(word: &[u8]) -> Option<Scalar<'_>> {
+    Some(match word {
+        [b'0'..=b'9', ..] => Scalar::Number(word),
+        b"null" => Scalar::Null,
+        b"true" => Scalar::Bool(true),
+        b"false" => Scalar::Bool(false),
+        b"NaN" | b"Infinity" | b"-Infinity" => Scalar::Other,
+        [b'-' | b'+' | b'.', ..] => Scalar::Number(word),
+        _ => return None,
+    })
 }
 
 /// The node of a key as spelled. No server escapes a key that is wanted; should one, it is the same key.
@@ -443,7 +711,7 @@ fn child(trie: &Trie, parent: NodeId, key: &[u8]) -> NodeId {
     // That of a letter: `\u` and four digits.
     const ESCAPE: usize = 6;
     match trie.child(parent, key) {
-        NodeId::NONE if key.len() >= ESCAPE && memchr(b'\\', key).is_some() => {
+        NodeId::NONE if key.len() >= ESCAPE && key.contains(&b'\\') => {
             trie.child(parent, text::unescape(key).as_bytes())
         }
         node => node,

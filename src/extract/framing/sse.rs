@@ -34,6 +34,8 @@ pub(in crate::extract) struct Sse {
     has_needles: bool,
     /// A model may give up and another one take over, and the event says so that has it.
     has_stand_ins: bool,
+    /// Events come with keys of needles that have no value.
+    has_nulls: bool,
     /// Events read in the hope of a model.
     looked: u8,
     /// The last event with data was `[DONE]`.
@@ -58,6 +60,7 @@ impl Sse {
             lines: Lines::new(),
             has_needles: hint.is_some_and(Dialect::has_needle),
             has_stand_ins: hint == Some(Dialect::Anthropic),
+            has_nulls: false,
             looked: 0,
             is_done: false,
         }
@@ -99,18 +102,33 @@ impl Sse {
         self.between(input, documents);
     }
 
-    /// Passes over a piece as most are: a few whole events, at the first look without anything to find in them.
+    /// Passes over a piece as most are: a few whole events, at the first look without anything to find in them, and
+    /// at the end of the last one a JSON object.
     #[inline]
     fn passes_over(&mut self, input: &[u8], documents: &Documents) -> bool {
         let is_passed = self.mode == Mode::Between
             && input.len() <= MAX_FIRST_LOOK
+            && (input.ends_with(b"}\n\n") || input.ends_with(b"}\r\n\r\n"))
             && !self.reads_all(documents)
-            && is_complete(input)
-            && !may_have_needle(input, self.has_stand_ins);
+            && !self.may_have_needle(input);
         if is_passed {
-            self.note_end(input);
+            self.is_done = false;
         }
         is_passed
+    }
+
+    #[inline]
+    fn may_have_needle(&mut self, input: &[u8]) -> bool {
+        if self.has_stand_ins {
+            return may_have_needle::<true, false>(input);
+        }
+        if !self.has_nulls {
+            if !may_have_needle::<false, false>(input) {
+                return false;
+            }
+            self.has_nulls = true;
+        }
+        may_have_needle::<false, true>(input)
     }
 
     /// Nothing more comes: an event that lacks its blank line counts all the same.
@@ -265,6 +283,11 @@ impl Sse {
 
     /// Reads one whole event.
     fn read(&mut self, event: &[u8], documents: &mut Documents) {
+        if let Some(document) = only_document(event) {
+            self.is_done = false;
+            documents.feed(document);
+            return documents.end();
+        }
         self.lines = Lines::new();
         self.lines.feed(event, documents);
         self.end_event(documents);
@@ -327,7 +350,10 @@ fn find_value(key: &Finder<'_>, input: &[u8]) -> Option<usize> {
         let at = from + key.find(&input[from..])?;
         let behind = at + key.needle().len();
         // A quote behind a backslash is part of a text: there are no backslashes outside of one.
-        if input[..at].last() != Some(&b'\\') && !is_null(&input[behind..]) {
+        if input[..at].last() != Some(&b'\\')
+            && input.get(at + NULL) != Some(&b'n')
+            && !is_null(&input[behind..])
+        {
             return Some(at);
         }
         from = behind;
@@ -337,32 +363,46 @@ fn find_value(key: &Finder<'_>, input: &[u8]) -> Option<usize> {
 /// Bytes that are looked at for what all needles begin with. In a longer piece it stands somewhere, as a rule.
 const MAX_FIRST_LOOK: usize = 2 << 10;
 
-/// Somewhere stands a quote with the `u` or `e` of a needle behind it; with the `f`, too, if stand-ins are looked for.
+/// Where, counted from its quote, a key's `null` begins, if the key is that of a needle and no white space is between.
+const NULL: usize = 8;
+
+/// Somewhere stands a quote with the `u` or `e` of a needle behind it; with the `f`, too, if there are stand-ins; and no
+/// `null` behind it, if there are nulls.
 ///
 /// Without a branch but the loop's, so that the compiler makes vectors of it; one look for all needles costs less than
 /// a search for each.
-fn may_have_needle(input: &[u8], has_stand_ins: bool) -> bool {
+fn may_have_needle<const STAND_INS: bool, const NULLS: bool>(input: &[u8]) -> bool {
     const BLOCK: usize = 32;
-    let Some(seconds) = input.get(1..) else { return false };
-    let firsts = &input[..seconds.len()];
-    let rare = if has_stand_ins { b'f' } else { b'u' };
     // `u` and `e` differ in one bit.
-    let is_begin = |first: u8, second: u8| {
-        (first == b'"') & ((second | (b'e' ^ b'u') == b'e' | b'u') | (second == rare))
+    let is_begin = |first: u8, second: u8, value: u8| {
+        (first == b'"')
+            & ((second | (b'e' ^ b'u') == b'e' | b'u') | (STAND_INS & (second == b'f')))
+            & !(NULLS & (value == b'n'))
     };
-    let (Some(last_firsts), Some(last_seconds)) = (firsts.last_chunk(), seconds.last_chunk()) else {
-        return firsts.iter().zip(seconds).any(|(first, second)| is_begin(*first, *second));
+    let Some(values) = input.get(if NULLS { NULL } else { 1 }..) else { return !input.is_empty() };
+    let firsts = &input[..values.len()];
+    let seconds = &input[1..][..values.len()];
+    // Behind the last of them there is no room for a value.
+    if NULLS && input[values.len()..].windows(2).any(|pair| is_begin(pair[0], pair[1], 0)) {
+        return true;
+    }
+    let (Some(last_firsts), Some(last_seconds), Some(last_values)) =
+        (firsts.last_chunk(), seconds.last_chunk(), values.last_chunk())
+    else {
+        let bytes = firsts.iter().zip(seconds).zip(values);
+        return bytes.into_iter().any(|((first, second), value)| is_begin(*first, *second, *value));
     };
     let mut found = [0_u8; BLOCK];
-    let mut look = |firsts: &[u8; BLOCK], seconds: &[u8; BLOCK]| {
-        for (found, (first, second)) in found.iter_mut().zip(firsts.iter().zip(seconds)) {
-            *found |= if is_begin(*first, *second) { u8::MAX } else { 0 };
+    let mut look = |firsts: &[u8; BLOCK], seconds: &[u8; BLOCK], values: &[u8; BLOCK]| {
+        for (found, ((first, second), value)) in found.iter_mut().zip(firsts.iter().zip(seconds).zip(values))
+        {
+            *found |= if is_begin(*first, *second, *value) { u8::MAX } else { 0 };
         }
     };
-    let blocks = firsts.as_chunks().0.iter().zip(seconds.as_chunks().0);
-    blocks.for_each(|(firsts, seconds)| look(firsts, seconds));
+    let blocks = firsts.as_chunks().0.iter().zip(seconds.as_chunks().0).zip(values.as_chunks().0);
+    blocks.for_each(|((firsts, seconds), values)| look(firsts, seconds, values));
     // What is left over, and some of what has been looked at.
-    look(last_firsts, last_seconds);
+    look(last_firsts, last_seconds, last_values);
     found != [0; BLOCK]
 }
 
@@ -393,6 +433,19 @@ fn event_end(input: &[u8]) -> Option<usize> {
             return Some(at + 1);
         }
     }
+}
+
+/// The JSON object of an event that is nothing but a line of data, or has a line with its name before that.
+fn only_document(event: &[u8]) -> Option<&[u8]> {
+    let mut line = event;
+    if line.starts_with(b"event:") {
+        line = &line[memchr2(b'\n', b'\r', line)?..];
+        line = line.strip_prefix(b"\r\n").unwrap_or(&line[1..]);
+    }
+    let value = line.strip_prefix(b"data:")?;
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    let end = memchr2(b'\n', b'\r', value)?;
+    (value[0] == b'{' && value[end..].iter().all(|byte| is_newline(*byte))).then(|| &value[..end])
 }
 
 /// Where the event begins that goes on to the end of `input`.

@@ -136,6 +136,7 @@ static CALLS: &[Call] = &[
     // DashScope's own.
     call(Path::Segments("text-generation/generation"), CHAT, DASHSCOPE, Some(Dialect::DashScope)),
     call(Path::Segments("multimodal-generation/generation"), CHAT, DASHSCOPE, Some(Dialect::DashScope)),
+    call(Path::Named("aigc", "generation"), CONTENT, DASHSCOPE, Some(Dialect::DashScope)),
     call(Path::Segments("text-embedding/text-embedding"), EMBEDDINGS, DASHSCOPE, Some(Dialect::DashScope)),
     // watsonx', and what its first version called them.
     call(Path::Segments("text/generation"), COMPLETION, WATSONX, Some(Dialect::Watsonx)),
@@ -328,6 +329,8 @@ mod tests {
             ("/v1/completions", "text_completion"),
             ("/backend-api/codex/responses", "chat"),
             ("/v1/embeddings", "embeddings"),
+            ("/api/v1/services/aigc/text-generation/generation", "chat"),
+            ("/api/v1/services/aigc/image-generation/generation", "generate_content"),
             ("/v1/messages", "chat"),
             ("/v1/projects/p/locations/l/publishers/anthropic/models/claude:streamRawPredict", "chat"),
             ("/v1beta/models/gemini-2.5-pro:generateContent", "generate_content"),

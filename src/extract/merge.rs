@@ -239,15 +239,29 @@ impl Response {
         }
     }
 
-    /// The document being read ends here, but is not whole.
-    pub(super) fn cut(&mut self) {
+    /// The document being read ends here, but is not whole. `open` are the containers that it ends in.
+    pub(super) fn cut(&mut self, open: &[NodeId]) {
         // Half a set of running totals is worth less than the whole one before it, and what nobody vouches for is worth
         // nothing.
         if self.dialect.is_none() && !self.is_deferred {
+            if self.counts_within(open) {
+                // What is missing may be a part of what is there: caches belong to the input of some.
+                self.document.counts.present = 0;
+            }
             self.merge_document();
             self.is_half = self.dialect.is_some();
         }
         self.document = Document::EMPTY;
+    }
+
+    /// One of the containers, or the document itself, has counts of its own, and may have more.
+    fn counts_within(&self, open: &[NodeId]) -> bool {
+        let counts = &self.document.counts;
+        let origins = Slot::ALL.into_iter().filter(|slot| counts.present & slot.bit() != 0);
+        origins.map(|slot| self.document.origins[slot as usize]).any(|origin| {
+            self.trie.is_child(NodeId::ROOT, origin)
+                || open.iter().any(|open| *open != NodeId::ROOT && self.trie.contains(*open, origin))
+        })
     }
 
     fn merge_document(&mut self) {

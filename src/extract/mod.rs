@@ -439,7 +439,7 @@ impl Documents {
         let is_whole = self.scanner.is_between_documents();
         if !is_whole {
             self.is_malformed |= self.scanner.is_broken();
-            self.response.cut();
+            self.response.cut(self.scanner.open());
         }
         self.scanner.reset();
         is_whole

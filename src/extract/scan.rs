@@ -118,6 +118,11 @@ impl Scanner {
         if self.text.spilled() { self.text.capacity() } else { 0 }
     }
 
+    /// The containers that are open: whose inside they are.
+    pub(super) fn open(&self) -> &[NodeId] {
+        &self.stack[..usize::from(self.depth).min(MAX_DEPTH)]
+    }
+
     /// What was fed is not JSON.
     pub(super) fn is_broken(&self) -> bool {
         self.state == State::Broken

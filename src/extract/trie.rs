@@ -166,6 +166,11 @@ impl Trie {
         self.node(id).map_or(0, |node| node.slots)
     }
 
+    /// `lower` is directly below `id`.
+    pub(super) fn is_child(&self, id: NodeId, lower: NodeId) -> bool {
+        self.node(id).is_some_and(|node| node.children.iter().any(|child| child.node == lower))
+    }
+
     /// `lower` is `id`, or below it.
     pub(super) fn contains(&self, id: NodeId, lower: NodeId) -> bool {
         self.node(id).is_some_and(|node| (id..node.end).contains(&lower))

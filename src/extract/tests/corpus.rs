@@ -61,6 +61,46 @@ fn every_recorded_response_says_the_same_however_it_is_cut() {
     for_each_row(|row, body| assert_same_however_cut(row.format(), row.hint(), body, &row.id));
 }
 
+/// F10: what has been counted where a body breaks off is what its whole documents say until then, or nothing.
+#[test]
+fn no_recorded_response_says_a_wrong_number_wherever_it_breaks_off() {
+    // Short answers at every byte, long ones at many, and where counts stand as a rule at more of them.
+    const SHORT: usize = 2 << 10;
+    const END: usize = 400;
+    for_each_row(|row, body| {
+        let read = |len: usize| read(row.format(), row.hint(), [&body[..len]]);
+        let whole = read(body.len());
+        let whole = whole.facts(true);
+        let step = if body.len() <= SHORT { 1 } else { body.len() / 150 };
+        let late = body.len().saturating_sub(END);
+        // What was said at the end of one of the documents: a body ends there as if there were no more to come.
+        let mut said = vec![whole.tokens];
+        let mut ends: Vec<_> = (0..body.len()).filter(|at| matches!(body[*at], b'}' | b'\n')).collect();
+        if ends.len() > 300 {
+            ends = ends.split_off(ends.len() - 300);
+        }
+        for at in (0..body.len()).filter(|at| at % step == 0 || *at >= late) {
+            let broken = read(at);
+            let facts = broken.facts(false);
+            let counts = |tokens: &Tokens| {
+                [tokens.input, tokens.output, tokens.cache_read, tokens.cache_write, tokens.reasoning]
+            };
+            assert_ne!(facts.quality, UsageQuality::Complete, "{} cut at {at}", row.id);
+            let is_said = |said: &[Tokens]| {
+                counts(&facts.tokens).into_iter().enumerate().all(|(field, count)| {
+                    count.is_none() || said.iter().any(|said| counts(said)[field] == count)
+                })
+            };
+            if !is_said(&said) {
+                let until = ends.iter().map(|end| read(end + 1));
+                let until = until.filter(|until| until.reader().is_some_and(|reader| !reader.is_cut));
+                said.extend(until.map(|until| until.facts(true).tokens));
+                assert!(is_said(&said), "{} cut at {at}: {:?}", row.id, facts);
+            }
+        }
+    });
+}
+
 /// F9
 #[test]
 fn every_recorded_stream_says_the_same_with_any_line_ends() {

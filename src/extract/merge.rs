@@ -104,6 +104,8 @@ pub(super) struct Response {
     /// Whose counts they are. `None`: no counts yet.
     dialect: Option<Dialect>,
     flaw: Option<Flaw>,
+    /// A message came otherwise than it was sent: nothing of what it said counts.
+    is_spoiled: bool,
     /// The counts are a beginning; see [`Kind::is_start`].
     is_start: bool,
     /// The counts are of a document that was not whole.
@@ -135,6 +137,7 @@ impl Response {
             counts: Counts::default(),
             dialect: None,
             flaw: None,
+            is_spoiled: false,
             is_start: false,
             is_half: false,
             is_contradicted: false,
@@ -233,7 +236,7 @@ impl Response {
     pub(super) fn spoil(&mut self) {
         self.has_pending = false;
         self.document = Document::EMPTY;
-        self.flaw = Some(Flaw::Malformed);
+        self.is_spoiled = true;
         if std::mem::take(&mut self.is_model_pending) {
             self.model.clear();
         }
@@ -322,7 +325,8 @@ impl Response {
     /// The counts by our rule: input with caches, output with reasoning.
     pub(super) fn tokens(&self) -> (Tokens, Option<UsageQuality>) {
         let Some(dialect) = self.dialect else {
-            return (Tokens::default(), self.flaw.map(Flaw::quality));
+            let spoiled = self.is_spoiled.then_some(UsageQuality::Malformed);
+            return (Tokens::default(), self.flaw.map(Flaw::quality).or(spoiled));
         };
         let row = dialect.row();
         let count = |slot| self.counts.value(slot);
@@ -400,6 +404,7 @@ impl Response {
             || count(Slot::EachInput).is_none() && sum.zip(total).is_some_and(|(sum, total)| sum != total);
         let quality = match self.flaw {
             Some(flaw) => Some(flaw.quality()),
+            None if self.is_spoiled => Some(UsageQuality::Malformed),
             None if self.is_start => Some(UsageQuality::Partial),
             None if is_inconsistent => Some(UsageQuality::Inconsistent),
             None => None,

@@ -437,6 +437,21 @@ mod bedrock {
         }
     }
 
+    /// Was: thoughts were the output until a damaged message came, and no part of it from then on.
+    #[test]
+    fn what_was_counted_before_a_damaged_message_stands() {
+        let document =
+            r#"{"usageMetadata":{"promptTokenCount":85,"thoughtsTokenCount":73,"totalTokenCount":158}}"#;
+        let good = event("chunk", &format!(r#"{{"bytes":"{}"}}"#, STANDARD.encode(document)));
+        let mut damaged = good.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        let extractor = messages(&[good.clone(), damaged]);
+        let facts = extractor.facts(true);
+        assert_eq!(facts.quality, UsageQuality::Malformed);
+        assert_eq!(facts.tokens.output, Some(73));
+        assert_eq!(facts.tokens, messages(&[good]).facts(true).tokens);
+    }
+
     #[test]
     fn models_of_others_have_counts_of_their_own() {
         for (body, expected) in [

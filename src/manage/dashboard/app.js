@@ -26,6 +26,9 @@ let due;
 let failures = 0;
 let ban;
 
+/** Chart.js is run behind this module, while the first answer is under way. */
+const drawable = new Promise((resolve) => addEventListener("DOMContentLoaded", resolve, { once: true }));
+
 const every = () => Number($("every").value) * 1000;
 
 /** Asks for all that is shown, and shows it. `why` is `poll`, or what a person did. */
@@ -48,6 +51,7 @@ async function load(why = "change") {
       ask("events", [...common, ...recent.parameters()], signal),
       extra,
     ]);
+    await drawable;
   } catch (error) {
     return signal.aborted ? undefined : fail(error);
   } finally {
@@ -317,7 +321,8 @@ function takeKey() {
 }
 
 takeKey();
+// Asked for first: what is set up until there is an answer takes nobody's time.
+load("start");
 setUp();
 showFilters(state);
 showZone();
-load("start");

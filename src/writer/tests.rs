@@ -599,6 +599,8 @@ mod events_that_leave_the_disk {
         assert_eq!((status.events, status.segments, status.error), (1, 0, None));
         let snapshot = writer.ask_blocking(Command::Snapshot).recv().unwrap();
         assert_eq!((snapshot.events(), requests(&snapshot)), (1, 5));
+        // Before the directory goes: segments are looked after until then.
+        writer.close_blocking().unwrap();
     }
 }
 
@@ -666,6 +668,8 @@ mod a_history {
             let status = writer.status();
             prop_assert_eq!((status.events, status.bad_lines), (history.len() as u64, 0));
             prop_assert_eq!(&ask(&writer.snapshot_blocking()), &expected);
+            // Before the directory goes: segments are looked after until then.
+            writer.close_blocking().unwrap();
         }
     }
 }

@@ -42,6 +42,8 @@ pub fn chromium() -> Option<PathBuf> {
 
 pub struct Browser {
     child: Child,
+    /// Hangs up when none of its processes is left.
+    ended: std::sync::mpsc::Receiver<()>,
     connection: Arc<Connection>,
     _profile: TempDir,
 }
@@ -61,6 +63,8 @@ impl Browser {
             // The tests' own name for this machine, which is not one of a local host.
             .args(["--host-resolver-rules=MAP proxy.test 127.0.0.1"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
+            // What it puts elsewhere it leaves behind when it is killed.
+            .env("TMPDIR", profile.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -74,8 +78,12 @@ impl Browser {
             }
         };
         // It writes on, and must not find its pipe full.
-        thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        Self { child, connection: Connection::open(&url).await, _profile: profile }
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        thread::spawn(move || {
+            let _end = end;
+            std::io::copy(&mut stderr, &mut std::io::sink())
+        });
+        Self { child, ended, connection: Connection::open(&url).await, _profile: profile }
     }
 
     /// A page of its own: nothing of another page's storage or cache is there.
@@ -101,6 +109,8 @@ impl Drop for Browser {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Its other processes end with it, and would still write to the profile while that is removed.
+        let _ = self.ended.recv_timeout(PATIENCE);
     }
 }
 

@@ -12,10 +12,17 @@
 //!
 //! A failure, other than a crash, at 1 to 3 leaves everything as it was, and writing goes on. At 4 it leaves no file
 //! under the usage file's name, which is found before the next write, and one is made.
+//!
+//! # What a sync that fails leaves
+//!
+//! The system may let go of what it could not get onto the disk and call the next sync a good one (on Linux most file
+//! systems do). So what was written since the last good sync is kept here, and after one that failed it is written once
+//! more, to where it stands already, before the next one counts. The file is at no time shorter than it was.
 
 use std::{
     fmt,
     io::{self, Write},
+    mem,
     path::PathBuf,
     sync::Arc,
 };
@@ -107,7 +114,53 @@ pub(crate) struct UsageFile {
     complaint: Option<Complaint>,
     /// Hears of every rotation.
     rotated: Option<mpsc::Sender<()>>,
+    unsynced: Unsynced,
 }
+
+/// What was written to the file since it was synced without an error.
+#[derive(Debug, Default)]
+struct Unsynced {
+    /// Where it begins.
+    offset: u64,
+    bytes: Vec<u8>,
+    /// It was more than is kept.
+    is_too_much: bool,
+    /// A sync failed since then.
+    is_doubtful: bool,
+}
+
+/// So much is kept to be written again: more than comes between two syncs, unless they are rare or never.
+const MOST_UNSYNCED: usize = 8 << 20;
+
+impl Unsynced {
+    fn add(&mut self, bytes: &[u8]) {
+        self.is_too_much |= self.bytes.len() + bytes.len() > MOST_UNSYNCED;
+        if self.is_too_much {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && !self.is_too_much
+    }
+
+    /// All is synced, and the file's next bytes come at `offset`.
+    fn begin(&mut self, offset: u64) {
+        let mut bytes = mem::take(&mut self.bytes);
+        bytes.clear();
+        bytes.shrink_to(KEPT_BUFFER);
+        *self = Self { offset, bytes, ..Self::default() };
+    }
+
+    fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+}
+
+/// A buffer that was larger once is not kept so.
+const KEPT_BUFFER: usize = 1 << 20;
 
 impl UsageFile {
     /// The file that `handle` writes to and `lock` locks. `day` is that of its last write, and `newest` the newest
@@ -135,6 +188,7 @@ impl UsageFile {
             is_renamed: false,
             complaint: None,
             rotated: None,
+            unsynced: Unsynced::default(),
         }
     }
 
@@ -155,7 +209,31 @@ impl UsageFile {
         let (bytes, torn) = self.files.measure(active)?;
         self.handle = handle;
         self.is_renamed = true;
+        self.unsynced.begin(bytes);
         Ok(Other { bytes, torn })
+    }
+
+    fn sync_file(&mut self) -> io::Result<()> {
+        let result = self.write_again().and_then(|()| self.handle.sync());
+        match result {
+            Ok(()) => self.unsynced.begin(self.unsynced.end()),
+            Err(_) => self.unsynced.is_doubtful = true,
+        }
+        result
+    }
+
+    /// If a sync failed, what it was to save.
+    fn write_again(&self) -> io::Result<()> {
+        let Unsynced { offset, ref bytes, is_too_much, is_doubtful } = self.unsynced;
+        // If somebody else has written to the file, or it is not there any more, it is not known where ours is.
+        if is_doubtful
+            && !is_too_much
+            && self.is_in_place()?
+            && self.files.measure(self.names.active())?.0 == self.unsynced.end()
+        {
+            self.files.write_over(self.names.active(), offset, bytes)?;
+        }
+        Ok(())
     }
 
     fn is_time_to_rotate(&self, bytes: u64, today: UtcDay) -> bool {
@@ -165,7 +243,7 @@ impl UsageFile {
 
     fn rotate(&mut self) -> Result<(), Complaint> {
         let complain = |action| move |source| Complaint { action, source };
-        self.handle.sync().map_err(complain("sync the usage file"))?;
+        self.sync_file().map_err(complain("sync the usage file"))?;
         let next = self.names.next();
         let handle = self.files.create(&next).map_err(complain("make a new usage file beside"))?;
         let (id, segment) = self.free_name().map_err(complain("find a name for a segment of"))?;
@@ -174,6 +252,7 @@ impl UsageFile {
         self.is_renamed = true;
         self.files.rename(&next, self.names.active()).map_err(complain("put a new file in place of"))?;
         self.handle = handle;
+        self.unsynced.begin(0);
         if let Some(rotated) = &self.rotated {
             // Nobody is left to hear of it when all comes to its end.
             let _ = rotated.send(());
@@ -200,7 +279,9 @@ impl UsageFile {
 
 impl Write for UsageFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.handle.write(bytes)
+        let written = self.handle.write(bytes)?;
+        self.unsynced.add(&bytes[..written]);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -214,7 +295,7 @@ impl Disk for UsageFile {
             self.files.sync_directory(self.names.directory())?;
             self.is_renamed = false;
         }
-        self.handle.sync()
+        self.sync_file()
     }
 
     fn prepare(&mut self, bytes: u64, is_whole: bool) -> io::Result<Option<Other>> {
@@ -238,6 +319,9 @@ impl Disk for UsageFile {
             }
         }
         self.day = self.day.max(today);
+        if other.is_none() && self.unsynced.is_empty() {
+            self.unsynced.begin(bytes);
+        }
         Ok(other)
     }
 

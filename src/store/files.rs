@@ -24,6 +24,9 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
 
     fn read(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
 
+    /// Writes over what the file at `path` has from `offset` on.
+    fn write_over(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
     /// Whether there is a file at `path`, and which.
     fn identity(&self, path: &Path) -> io::Result<Option<Identity>>;
 
@@ -97,6 +100,12 @@ impl Files for System {
 
     fn read(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(File::open(path)?))
+    }
+
+    fn write_over(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(bytes)
     }
 
     fn identity(&self, path: &Path) -> io::Result<Option<Identity>> {

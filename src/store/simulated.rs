@@ -46,6 +46,8 @@ struct Inode {
     bytes: Vec<u8>,
     /// So many of them are synced.
     durable: usize,
+    /// So many are not, though no sync is going to do it any more: one failed, and let go of them.
+    lost: usize,
 }
 
 /// What goes wrong. Nothing, by default.
@@ -224,6 +226,19 @@ impl Files for Simulated {
         Ok(Box::new(Cursor::new(world.inodes[world.find(path)?].bytes.clone())))
     }
 
+    fn write_over(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut world = self.world();
+        let inode = world.find(path)?;
+        world.step()?;
+        let inode = &mut world.inodes[inode];
+        let (start, end) = (offset as usize, offset as usize + bytes.len());
+        assert_eq!(inode.bytes[start..end], *bytes);
+        if start <= inode.durable && end >= inode.durable + inode.lost {
+            inode.lost = 0;
+        }
+        Ok(())
+    }
+
     fn identity(&self, path: &Path) -> io::Result<Option<Identity>> {
         Ok(self.world().find(path).ok().map(|inode| Identity(0, inode as u64)))
     }
@@ -334,13 +349,17 @@ impl Write for File {
 impl Handle for File {
     fn sync(&mut self) -> io::Result<()> {
         let mut world = self.world.world();
-        world.step()?;
-        if let Some(error) = world.plan.sync_error {
-            return Err(io::Error::from_raw_os_error(error));
-        }
+        let result = world.step().and_then(|()| match world.plan.sync_error {
+            Some(error) => Err(io::Error::from_raw_os_error(error)),
+            None => Ok(()),
+        });
         let inode = &mut world.inodes[self.inode];
-        inode.durable = inode.bytes.len();
-        Ok(())
+        if result.is_err() {
+            inode.lost = inode.bytes.len() - inode.durable;
+        } else if inode.lost == 0 {
+            inode.durable = inode.bytes.len();
+        }
+        result
     }
 
     fn identity(&self) -> io::Result<Identity> {

@@ -249,7 +249,7 @@ fn a_crash_at_any_step_loses_nothing_that_was_synced_and_doubles_nothing() {
     }
 }
 
-/// F50
+/// F50. A sync that fails lets go of what it was to save.
 #[test]
 fn a_failure_at_any_step_is_made_good_by_the_next_try() {
     for settings in all_settings() {

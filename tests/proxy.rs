@@ -9,6 +9,7 @@ use std::{
     path::PathBuf,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     thread,
+    time::{Duration, Instant},
 };
 
 use async_openai::{
@@ -503,8 +504,82 @@ mod a_bad_start {
     }
 }
 
+#[allow(dead_code, reason = "the terminal is not the system's here")]
+#[path = "../examples/proxy/loading.rs"]
+mod loading;
+
+mod a_long_load {
+    use tower_llm_usage::{Config, Usage};
+
+    use super::{loading::Loading, *};
+
+    /// What is shown of a small history that is as far as given, so many milliseconds after the start.
+    fn shown(is_terminal: bool, looks: &[u64]) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("usage.json");
+        let line = r#"{"timestamp":"2026-03-01T00:00:00Z","model":"gpt-4o","prompt_tokens":9,"completion_tokens":12,"total_tokens":21,"status":200}"#;
+        fs::write(&file, format!("{line}\n")).unwrap();
+        let mut progress = None;
+        drop(Usage::open_with_progress(Config::recording_to(file), |all| progress = Some(all)).unwrap());
+
+        let mut terminal = Vec::new();
+        let start = Instant::now();
+        let mut loading = Loading::on(&mut terminal, is_terminal, start);
+        for millis in looks {
+            loading.show(&progress.unwrap(), start + Duration::from_millis(*millis));
+        }
+        drop(loading);
+        String::from_utf8(terminal).unwrap()
+    }
+
+    #[test]
+    fn is_shown_on_a_terminal_once_it_has_taken_a_second_and_cleared_away() {
+        let line = "\r  loading      100 % (1 events)";
+        let cleared = "\r\x1b[K";
+        assert_eq!(shown(true, &[0, 999]), "");
+        assert_eq!(shown(true, &[0, 1000, 1199]), [line, cleared].concat());
+        assert_eq!(shown(true, &[1000, 1100, 1200, 1500]), [line, line, line, cleared].concat());
+    }
+
+    #[test]
+    fn is_not_shown_where_nobody_looks() {
+        assert_eq!(shown(false, &[0, 1000, 60_000]), "");
+    }
+}
+
 mod configuration {
     use super::*;
+
+    /// Section 4: the key of the environment, and remote use with it, which is to say under names that are not local.
+    #[test]
+    fn of_management_comes_from_the_environment_unless_a_key_is_given() {
+        for (args, key, remote) in
+            [(&[][..], "from-environment", "200"), (&["--management-key", "k"], "k", "403")]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let mut child = proxy()
+                .env("MANAGEMENT_PASSWORD", "from-environment")
+                .args(["--listen", "127.0.0.1:0", "--usage-file"])
+                .arg(dir.path().join("usage.json"))
+                .args(args)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stdout = BufReader::new(child.stdout.take().unwrap());
+            let greeting = read_until(&mut stdout, "/metrics -H");
+            assert!(!greeting.contains("from-environment"), "{greeting}");
+            let (_, rest) = greeting.split_once("listening    ").unwrap();
+            let url = rest.lines().next().unwrap();
+            for (host, expected) in [("localhost", "200"), ("proxy.example", remote)] {
+                let status = shell(&format!(
+                    "curl -so /dev/null -w '%{{http_code}}' {url}/v0/management/qs/health -H 'host: {host}' -H 'x-management-key: {key}'"
+                ));
+                assert_eq!(status, expected, "{args:?} {host}");
+            }
+            assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+            assert!(child.wait().unwrap().success());
+        }
+    }
 
     /// Section 4: the original's keys.
     #[test]

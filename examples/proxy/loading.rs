@@ -9,8 +9,8 @@ use tower_llm_usage::Progress;
 
 /// A line on the terminal that says how far the load of the history is, if that takes longer than a second.
 #[derive(Debug)]
-pub(crate) struct Loading {
-    terminal: io::Stderr,
+pub(crate) struct Loading<W: Write = io::Stderr> {
+    terminal: W,
     /// When the line is written next. `None`: never.
     due: Option<Instant>,
     is_shown: bool,
@@ -21,13 +21,18 @@ const INTERVAL: Duration = Duration::from_millis(200);
 
 impl Loading {
     pub(crate) fn start() -> Self {
-        let terminal = io::stderr();
-        let due = terminal.is_terminal().then(|| Instant::now() + Duration::from_secs(1));
-        Self { terminal, due, is_shown: false }
+        let stderr = io::stderr();
+        let is_terminal = stderr.is_terminal();
+        Self::on(stderr, is_terminal, Instant::now())
+    }
+}
+
+impl<W: Write> Loading<W> {
+    pub(crate) fn on(terminal: W, is_terminal: bool, now: Instant) -> Self {
+        Self { terminal, due: is_terminal.then(|| now + Duration::from_secs(1)), is_shown: false }
     }
 
-    pub(crate) fn show(&mut self, progress: &Progress) {
-        let now = Instant::now();
+    pub(crate) fn show(&mut self, progress: &Progress, now: Instant) {
         if self.due.is_none_or(|due| now < due) {
             return;
         }
@@ -42,7 +47,7 @@ impl Loading {
 }
 
 /// Clears the line, for whatever comes next.
-impl Drop for Loading {
+impl<W: Write> Drop for Loading<W> {
     fn drop(&mut self) {
         if self.is_shown {
             let _ = write!(self.terminal, "\r\x1b[K");

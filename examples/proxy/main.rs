@@ -15,7 +15,7 @@ use std::{
     io::{self, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -73,7 +73,7 @@ async fn start_and_serve(settings: Settings) -> anyhow::Result<Usage> {
     let prefix = config.remote_management.prefix.trim_end_matches('/').to_owned();
     let usage_file = config.usage_file();
     let mut loading = Loading::start();
-    let usage = Usage::open_with_progress(config, |progress| loading.show(&progress))?;
+    let usage = Usage::open_with_progress(config, |progress| loading.show(&progress, Instant::now()))?;
     drop(loading);
 
     let status = usage.status();

@@ -17,7 +17,7 @@ const PREFIX: &str = "/v0/management/qs";
 
 struct Server {
     usage: Usage,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -30,7 +30,7 @@ impl Server {
         let mut config = Config::recording_to(dir.path().join("usage.json"));
         config.remote_management.secret_key = KEY.into();
         set(&mut config);
-        Self { usage: Usage::open(config).unwrap(), _dir: dir }
+        Self { usage: Usage::open(config).unwrap(), dir }
     }
 
     /// Asks as somebody on this machine with the right key.
@@ -670,6 +670,17 @@ mod events {
             assert_eq!(serde_json::from_str::<Value>(line).unwrap()["prompt_tokens"], n);
         }
         assert_eq!(lines.lines().count(), 5000);
+    }
+
+    /// R10, F35: nothing is read again to list what there is.
+    #[tokio::test]
+    async fn have_values_to_choose_from_though_the_file_is_empty_by_now() {
+        let server = sample();
+        server.usage.flush().await.unwrap();
+        let (_, before) = server.get(&format!("dimensions?{TWO_DAYS}&dimension=model")).await;
+        std::fs::write(server.dir.path().join("usage.json"), "").unwrap();
+        let (_, after) = server.get(&format!("dimensions?{TWO_DAYS}&dimension=model")).await;
+        assert_eq!((before["values"].as_array().unwrap().len(), before), (3, after));
     }
 
     #[tokio::test]

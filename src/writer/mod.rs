@@ -259,7 +259,8 @@ pub struct Status {
     pub events: u64,
     /// Lines of the history that could not be read.
     pub bad_lines: u64,
-    /// The numbers of the first 20 of them, counted from 1.
+    /// The numbers of the first 20 of those in the usage file itself, counted from 1. In closed segments they are only
+    /// counted: what has been compressed or removed has no lines to look up.
     pub bad_line_numbers: Vec<u64>,
     /// The length of the file.
     pub file_bytes: u64,

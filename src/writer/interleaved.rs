@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use shuttle::{
-    Config, MaxSteps, Runner,
+    Config, Runner,
     scheduler::{DfsScheduler, PctScheduler, RandomScheduler},
 };
 
@@ -101,7 +101,8 @@ impl Stage {
     }
 }
 
-/// One that takes, by the protocol of the bell; two items from each of the threads that push.
+/// One that takes, by the protocol of the bell; two items from each of the threads that push. While there is a recorder
+/// more, nothing but a push rings.
 fn take_what_others_push(pushing: u64) {
     let (recorder, mut events) = queue::channel(8);
     let pushing: Vec<_> = (0..pushing)
@@ -110,25 +111,23 @@ fn take_what_others_push(pushing: u64) {
             thread::spawn(move || (0..2).for_each(|i| recorder.push(i)))
         })
         .collect();
-    drop(recorder);
     events.attach();
+    let all = 2 * pushing.len() as u64;
     let mut taken = 0;
-    loop {
-        taken += std::iter::from_fn(|| events.pop()).count() as u64;
-        if events.is_closed() {
-            events.close();
-            if events.is_drained() {
-                break;
-            }
-            thread::yield_now();
-        } else if events.arm(1) {
-            events.wait(None);
-        } else {
-            thread::yield_now();
+    while taken < all {
+        match events.pop() {
+            Some(_) => taken += 1,
+            None if events.arm(1) => events.wait(None),
+            None => thread::yield_now(),
         }
     }
-    assert_eq!(taken, 2 * pushing.len() as u64);
-    assert_eq!(events.tally().observed(), taken);
+    drop(recorder);
+    while !events.is_closed() {
+        events.wait(None);
+    }
+    events.close();
+    assert!(events.is_drained() && events.pop().is_none());
+    assert_eq!(events.tally().observed(), all);
     pushing.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
@@ -137,13 +136,24 @@ fn a_push_and_a_sleeper_miss_each_other_in_no_order() {
     interleave(|| take_what_others_push(2));
 }
 
-/// As many of all orders as there is time for, one after the other.
+/// All orders of a push and of one that is about to sleep: the push rings, or the other one sees it and stays awake.
 #[test]
-fn a_push_and_a_sleeper_miss_each_other_in_none_of_the_first_orders() {
-    let mut config = config();
-    // Some orders let one thread yield for ever.
-    config.max_steps = MaxSteps::ContinueAfter(200);
-    Runner::new(DfsScheduler::new(Some(20_000), false), config).run(|| take_what_others_push(1));
+fn a_push_rings_or_is_seen_in_every_order_there_is() {
+    let orders = Runner::new(DfsScheduler::new(None, false), config()).run(|| {
+        let (recorder, mut events) = queue::channel(1);
+        let other = recorder.clone();
+        let pushing = thread::spawn(move || other.push(1));
+        events.attach();
+        let sleeps = events.arm(1);
+        pushing.join().unwrap();
+        if sleeps {
+            // Nobody is left who would ring.
+            events.wait(None);
+        }
+        assert_eq!(events.pop(), Some(1));
+        drop(recorder);
+    });
+    assert!(orders > 100, "{orders}");
 }
 
 /// L9: whoever closes, what was let in before comes out, and what comes later is counted.

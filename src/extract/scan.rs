@@ -403,27 +403,18 @@ impl Scanner {
     }
 
     /// Where the string that `input` continues has its closing quote.
-    ///
-    /// Only quotes are looked for: whether one is escaped, the backslashes before it tell, and there are far more
-    /// escapes in a text than quotes.
     #[inline]
     fn text_end(&mut self, input: &[u8]) -> Option<usize> {
         if input.is_empty() {
             return None;
         }
         // From here on, what escapes a quote stands before it.
-        let mut from = usize::from(std::mem::take(&mut self.escaped));
-        loop {
-            let Some(at) = quote(&input[from..]) else {
-                self.escaped = ends_escaped(&input[from..]);
-                return None;
-            };
-            let end = from + at;
-            if !ends_escaped(&input[from..end]) {
-                return Some(end);
-            }
-            from = end + 1;
+        let from = usize::from(std::mem::take(&mut self.escaped));
+        let end = long_text_end(input, from);
+        if end.is_none() {
+            self.escaped = ends_escaped(&input[from..]);
         }
+        end
     }
 
     fn keep(&mut self, piece: &[u8]) {
@@ -684,6 +675,9 @@ fn text_end(input: &[u8], from: usize) -> Option<usize> {
 }
 
 /// The same for any text.
+///
+/// Only quotes are looked for: whether one is escaped, the backslashes before it tell, and there are far more escapes
+/// in a text than quotes.
 #[inline(never)]
 fn long_text_end(input: &[u8], from: usize) -> Option<usize> {
     let mut start = from;

@@ -34,15 +34,14 @@ impl Snapshot {
         if query.durations {
             answer.totals.durations.get_or_insert_default();
         }
-        // The same events are not summed up twice where a table is asked for both as a whole and cut.
-        let mut last: Option<(&Grouping, Vec<(Group, GroupRow)>)> = None;
-        for grouping in &query.groupings {
-            let rows = match last.take() {
-                Some((same, rows)) if same.by == grouping.by && same.sort == grouping.sort => rows,
-                _ => asked.rows(grouping),
-            };
-            answer.groups.push(asked.table(grouping, rows.clone()));
-            last = Some((grouping, rows));
+        let mut groupings = query.groupings.iter().peekable();
+        let mut known = None;
+        while let Some(grouping) = groupings.next() {
+            let rows = known.take().unwrap_or_else(|| asked.rows(grouping));
+            // The same events are not summed up twice where a table is asked for both as a whole and cut.
+            let is_same = |next: &&Grouping| next.by == grouping.by && next.sort == grouping.sort;
+            known = groupings.peek().is_some_and(is_same).then(|| rows.clone());
+            answer.groups.push(asked.table(grouping, rows));
         }
         answer
     }

@@ -38,6 +38,20 @@ fn proxy() -> Command {
     command
 }
 
+/// The same, with a usage file in `dir` and on a port that is free.
+fn recording_in(dir: &TempDir) -> Command {
+    let mut command = proxy();
+    command.args(["--listen", "127.0.0.1:0", "--usage-file"]).arg(dir.path().join("usage.json"));
+    command
+}
+
+/// Starts it, to read what it says.
+fn started(command: &mut Command) -> (Child, BufReader<ChildStdout>) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    (child, stdout)
+}
+
 /// A proxy that runs.
 struct Running {
     child: Child,
@@ -53,14 +67,7 @@ impl Running {
     }
 
     fn start_in(dir: TempDir, args: &[&str]) -> Self {
-        let mut child = proxy()
-            .args(["--listen", "127.0.0.1:0", "--management-key", "secret", "--usage-file"])
-            .arg(dir.path().join("usage.json"))
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (child, mut stdout) = started(recording_in(&dir).args(["--management-key", "secret"]).args(args));
         let mut address = None;
         let mut curls = Vec::new();
         // The greeting ends with its third line for the shell.
@@ -557,15 +564,8 @@ mod configuration {
             [(&[][..], "from-environment", "200"), (&["--management-key", "k"], "k", "403")]
         {
             let dir = tempfile::tempdir().unwrap();
-            let mut child = proxy()
-                .env("MANAGEMENT_PASSWORD", "from-environment")
-                .args(["--listen", "127.0.0.1:0", "--usage-file"])
-                .arg(dir.path().join("usage.json"))
-                .args(args)
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut stdout = BufReader::new(child.stdout.take().unwrap());
+            let (mut child, mut stdout) =
+                started(recording_in(&dir).env("MANAGEMENT_PASSWORD", "from-environment").args(args));
             let greeting = read_until(&mut stdout, "/metrics -H");
             assert!(!greeting.contains("from-environment"), "{greeting}");
             let (_, rest) = greeting.split_once("listening    ").unwrap();
@@ -592,13 +592,8 @@ mod configuration {
             auth.display()
         );
         fs::write(&path, yaml).unwrap();
-        let mut child = proxy()
-            .args(["--listen", "127.0.0.1:0", "--config"])
-            .arg(&path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (mut child, mut stdout) =
+            started(proxy().args(["--listen", "127.0.0.1:0", "--config"]).arg(&path));
         let greeting = read_until(&mut stdout, "/metrics -H");
         assert!(
             greeting.contains(auth.join("usage.json").to_str().unwrap()) && !greeting.contains("from-file"),

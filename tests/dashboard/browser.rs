@@ -54,6 +54,8 @@ impl Browser {
         let mut child = Command::new(chromium)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+            // A page of Chromium's own, which a new window loads beside ours: what is timed would be both.
+            .args(["--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup"])
             .args([
                 "--remote-debugging-port=0",
                 "--hide-scrollbars",

@@ -5,15 +5,16 @@ import { showBars, showKeyToParts } from "./bars.js";
 import * as breakdown from "./breakdown.js";
 import { showCards } from "./cards.js";
 import { $, announce, clean, el } from "./dom.js";
+import { answer, takeKey } from "./first.js";
 import { choose, clearFilters, place, setUpFilters, showFilters, showRange } from "./filters.js";
-import { BROWSER_ZONE, bytes, exact, span, time } from "./format.js";
+import { bytes, exact, span, time } from "./format.js";
 import { setUpHeat, showHeat } from "./heat.js";
+import * as question from "./question.js";
 import * as recent from "./recent.js";
 import { banner, hideScreen, meaning, showBan, showEmpty, showFirstRun, showQuestion, showRefusal } from "./screens.js";
-import { conditions, filters, range, read, write } from "./state.js";
+import { BROWSER_ZONE, address, conditions, filters, range, read, write } from "./state.js";
 import { draw, setUpTimeline, showTimeline } from "./timeline.js";
 
-const BARS = ["model", "key", "provider"];
 const SLOWEST = 300_000;
 
 let state = read();
@@ -41,40 +42,28 @@ async function load(why = "change") {
   const { signal } = (asking = new AbortController());
   // The numbers from before stay, and are dimmed when somebody waits for others.
   $("content").setAttribute("aria-busy", String(why !== "poll"));
-  const common = [...range(state), ...conditions(state), ["tz", state.zone]];
-  const extra = breakdown.isUsual() ? undefined : ask("metrics", [...common, ["interval", "none"], ["metrics", "all"], ...breakdown.parameters()], signal);
+  const get = why === "start" ? answer : ask;
+  const extra = breakdown.isUsual() ? undefined : ask("metrics", question.table(state, breakdown.parameters()), signal);
   let answers;
   try {
     answers = await Promise.all([
-      ask("metrics", [...common, ...question()], signal),
-      ask("status", [], signal),
-      ask("events", [...common, ...recent.parameters()], signal),
+      get("metrics", question.usage(state), signal),
+      get("status", [], signal),
+      get("events", recent.question(state), signal),
       extra,
     ]);
-    await drawable;
   } catch (error) {
     return signal.aborted ? undefined : fail(error);
   } finally {
     if (!signal.aborted) $("content").setAttribute("aria-busy", "false");
   }
+  if (signal.aborted) return;
   failures = 0;
-  show(...answers, why);
+  show(...answers, why, signal);
 }
 
-/** The one question that most of the page is the answer to. */
-function question() {
-  return [
-    ["interval", state.interval],
-    ["fill", "zero"],
-    ["metrics", "all"],
-    ...BARS.map((dimension) => ["group_by", dimension]),
-    ["group_by", "weekday,hour_of_day"],
-    ["group_by", "usage"],
-    ["limit", "10"],
-    ["sort", "tokens"],
-    ...(state.compare ? [["compare", "previous"]] : []),
-  ];
-}
+/** When what was shown so far can be seen. Nobody looks at a hidden page, and it has no frames. */
+const frame = () => (document.hidden ? undefined : new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 0))));
 
 function plan(wait) {
   clearTimeout(timer);
@@ -82,7 +71,7 @@ function plan(wait) {
   if (wait > 0 && !document.hidden) timer = setTimeout(() => load("poll"), wait);
 }
 
-function show(metrics, status, events, table, why) {
+async function show(metrics, status, events, table, why, signal) {
   shown = { metrics, table };
   updated = Date.now();
   $("signed-in").hidden = false;
@@ -95,10 +84,14 @@ function show(metrics, status, events, table, why) {
   if (totals.requests > 0) {
     hideScreen();
     showCards(metrics);
-    showTimeline(metrics, state.zone);
+    // The sums are there at once, the rest a moment later; of new numbers all come together.
+    await Promise.all([why === "start" ? frame() : undefined, drawable]);
+    if (signal.aborted) return;
     showUse();
     showTable();
     recent.showRecent(events, state.zone);
+    // Last, for it asks how much room there is: the page is laid out once.
+    showTimeline(metrics, state.zone);
   } else if (status.index.events === 0) showFirstRun(status.recording);
   else {
     const at = (moment) => (moment ? time.minute(Date.parse(moment), state.zone) : "earlier");
@@ -109,6 +102,7 @@ function show(metrics, status, events, table, why) {
   banner("away", "");
   plan(every());
   tick();
+  offerZones();
 }
 
 const group = (answer, by) => answer.groups.find((group) => group.by.join() === by) ?? { rows: [], other: null };
@@ -116,7 +110,7 @@ const group = (answer, by) => answer.groups.find((group) => group.by.join() === 
 /** What depends on whether tokens or requests are looked at. */
 function showUse() {
   const { metrics } = shown;
-  for (const dimension of BARS) showBars(dimension, group(metrics, dimension), metrics.totals, state.measure, (dimension, value) => choose(dimension, [value ?? ""]));
+  for (const dimension of question.BARS) showBars(dimension, group(metrics, dimension), metrics.totals, state.measure, (dimension, value) => choose(dimension, [value ?? ""]));
   showHeat(group(metrics, "weekday,hour_of_day"), state.measure);
   showKeyToParts(state.measure);
   document.querySelector(`[name=measure][value=${state.measure}]`).checked = true;
@@ -195,14 +189,12 @@ function tick(error = trouble) {
   banner("away", `${what}${old}${next}`, again);
 }
 
-const address = () => location.pathname + write(state).replace(/^\?$/, "");
-
 /** Changes what is looked at, and the address with it. */
 function change(what) {
   const before = write(state);
   state = { ...state, ...what };
   if (write(state) !== before) {
-    history.pushState(null, "", address());
+    history.pushState(null, "", address(state));
     recent.toFirstPage();
   }
   showFilters(state);
@@ -237,10 +229,15 @@ function leave() {
   $("updated").textContent = "";
 }
 
+/** There are hundreds: they come behind the numbers. */
+function offerZones() {
+  if ($("zone").options.length > 2) return;
+  const known = new Set([BROWSER_ZONE, "UTC", ...Intl.supportedValuesOf("timeZone"), state.zone]);
+  $("zone").replaceChildren(...[...known].map((zone) => el("option", { value: zone }, zone.replaceAll("_", " "))));
+  showZone();
+}
+
 function setUpHeader() {
-  const zones = ["UTC", ...Intl.supportedValuesOf("timeZone").filter((zone) => zone !== "UTC" && zone !== BROWSER_ZONE)];
-  if (BROWSER_ZONE !== "UTC") zones.unshift(BROWSER_ZONE);
-  $("zone").append(...zones.map((zone) => el("option", { value: zone }, zone.replaceAll("_", " "))));
   $("zone").addEventListener("change", () => change({ zone: $("zone").value }));
 
   $("theme").value = document.documentElement.dataset.theme ?? "auto";
@@ -278,7 +275,7 @@ function setUp() {
   setUpTimeline((from, to) => change({ range: "custom", from, to }));
   setUpHeat();
   recent.setUpRecent(() => load());
-  const whole = () => [...range(state), ...conditions(state), ["tz", state.zone], ["interval", "none"], ["metrics", "all"], ["group_by", breakdown.view.dimension], ["format", "csv"]];
+  const whole = () => [...question.scope(state), ["interval", "none"], ["metrics", "all"], ["group_by", breakdown.view.dimension], ["format", "csv"]];
   breakdown.setUpBreakdown(
     () => load(),
     () => save("metrics", whole(), `usage-by-${breakdown.view.dimension}.csv`).catch(fail),
@@ -286,7 +283,7 @@ function setUp() {
   $("recent-csv").addEventListener("click", () => save("export", [...range(state), ...conditions(state), ["format", "csv"]], "usage.csv").catch(fail));
   $("measure").addEventListener("change", ({ target }) => {
     state = { ...state, measure: target.value };
-    history.replaceState(null, "", address());
+    history.replaceState(null, "", address(state));
     if (shown) showUse();
   });
   $("login-form").addEventListener("submit", (event) => {
@@ -300,7 +297,8 @@ function setUp() {
   $("login").addEventListener("close", () => key.read() || logIn($("problem").textContent));
   addEventListener("popstate", () => {
     state = read();
-    takeKey();
+    // Of a `#key=` that is followed to from the page itself.
+    takeKey(state);
     recent.toFirstPage();
     showFilters(state);
     showZone();
@@ -313,14 +311,6 @@ function setUp() {
   setInterval(tick, 1000);
 }
 
-// A key in the address is taken out of it at once, and of the history with it. A `#key=` that is followed to from the page itself is a `popstate`, too.
-function takeKey() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("key");
-  if (given) key.keep(given);
-  history.replaceState(null, "", address());
-}
-
-takeKey();
 // Asked for first: what is set up until there is an answer takes nobody's time.
 load("start");
 setUp();

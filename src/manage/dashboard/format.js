@@ -65,8 +65,6 @@ export function number(tag, value, format = count, attributes = {}) {
   return el(tag, { ...attributes, title: value == null || all === text ? undefined : all }, text);
 }
 
-export const BROWSER_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
-
 const made = new Map();
 
 function formatter(zone, options) {

@@ -3,8 +3,8 @@
 import { $, el, fill, name, clean } from "./dom.js";
 import { nothing } from "./bars.js";
 import { duration, exact, number, time } from "./format.js";
+import { requests } from "./question.js";
 
-const PAGE = 25;
 const ENDS = { complete: "", client_closed: "client left", upstream_error: "broke off", stream_error: "error in stream" };
 const KINDS = {
   all: [],
@@ -38,10 +38,7 @@ export function toFirstPage() {
   open = new Set();
 }
 
-export function parameters() {
-  const cursor = trail.at(-1);
-  return [["limit", String(PAGE)], ...(cursor ? [["cursor", cursor]] : []), ...KINDS[$("recent-kind").value]];
-}
+export const question = (state) => requests(state, trail.at(-1), KINDS[$("recent-kind").value]);
 
 export function showRecent({ events, next }, zone) {
   const rows = events.flatMap((event, i) => showEvent(event, zone, `${event.timestamp} ${i}`));
@@ -57,11 +54,20 @@ function showEvent(event, zone, id) {
   const failed = event.status >= 400;
   const ending = ENDS[event.end] ?? clean(event.end ?? "", 30);
   const counts = event.usage && event.usage !== "complete";
-  const details = el("tr", { class: "details", hidden: !open.has(id) }, el("td", { colspan: "9" }, describe(event, zone)));
+  const details = el("tr", { class: "details", hidden: true }, el("td", { colspan: "9" }));
+  const unfold = () => {
+    // Made when somebody wants it.
+    if (!details.firstChild.hasChildNodes()) details.firstChild.append(describe(event, zone));
+    details.hidden = false;
+  };
+  if (open.has(id)) unfold();
   const button = el("button", { type: "button", class: "more", "aria-expanded": String(open.has(id)), "data-keep": id, "aria-label": `Details of ${time.second(at, zone)}` }, "›");
   button.addEventListener("click", () => {
-    details.hidden = open.has(id);
-    open.has(id) ? open.delete(id) : open.add(id);
+    if (open.delete(id)) details.hidden = true;
+    else {
+      open.add(id);
+      unfold();
+    }
     button.setAttribute("aria-expanded", String(open.has(id)));
   });
   const tokens = (value) => (value == null ? el("td", { class: "quiet", title: "not reported" }, "?") : number("td", value));

@@ -1,6 +1,6 @@
 // What is looked at, as the address has it: back goes back, and a link shows another person the same.
 
-import { BROWSER_ZONE } from "./format.js";
+export const BROWSER_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
 export const RANGES = { "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "30d": "30 d" };
 export const INTERVALS = { auto: "Auto", "15m": "15 minutes", hour: "Hour", day: "Day", week: "Week", month: "Month" };
@@ -32,7 +32,7 @@ export function read(search = location.search) {
   const [from, to] = [moment("from"), moment("to")];
   if (from !== undefined && to !== undefined && from <= to) Object.assign(state, { range: "custom", from, to });
   state.interval = pick("interval", INTERVALS, PLAIN.interval);
-  state.zone = isZone(query.get("tz") ?? "-") ? query.get("tz") : PLAIN.zone;
+  state.zone = query.has("tz") && isZone(query.get("tz")) ? query.get("tz") : PLAIN.zone;
   state.compare = query.get("compare") !== "none";
   state.measure = query.get("by") === "requests" ? "requests" : PLAIN.measure;
   state.filters = {};
@@ -56,6 +56,9 @@ export function write(state) {
   for (const [dimension, value] of filters(state)) query.append(dimension, value);
   return `?${query}`;
 }
+
+/** The page as it is looked at, without a key. */
+export const address = (state) => location.pathname + write(state).replace(/^\?$/, "");
 
 /** The filters, one by one. No value is that there is none. */
 export function filters(state) {

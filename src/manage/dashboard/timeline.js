@@ -10,6 +10,8 @@ const SERIES = [
   { id: "errors", title: "Errors" },
 ];
 
+const COLOURS = ["requests", "tokens", "area", "failed", "line", "quiet", "text", "card"];
+
 let chart;
 let shown;
 const hidden = new Set();
@@ -121,15 +123,15 @@ export function draw() {
   }
 }
 
-/** The colours of the style sheet, as the theme has them. */
+/** The colours of the style sheet, as the theme has them. They are written once, and read together: between a reading and a writing the whole page would be styled. */
 function colours() {
   const probe = $("probe");
-  const resolve = (name) => {
-    probe.style.color = `var(--${name})`;
-    return getComputedStyle(probe).color;
-  };
-  const names = ["requests", "tokens", "area", "failed", "line", "quiet", "text", "card"];
-  return { ...Object.fromEntries(names.map((name) => [name, resolve(name)])), font: getComputedStyle(document.body).fontFamily };
+  if (!probe.hasChildNodes()) {
+    for (const name of COLOURS) probe.append(el("span"));
+    COLOURS.forEach((name, i) => (probe.children[i].style.color = `var(--${name})`));
+  }
+  const resolved = COLOURS.map((name, i) => [name, getComputedStyle(probe.children[i]).color]);
+  return { ...Object.fromEntries(resolved), font: getComputedStyle(document.body).fontFamily };
 }
 
 /** The numbers behind the chart, made when somebody wants them. */

@@ -20,6 +20,9 @@
 //! Runs keep to quarters of an hour because the borders of days do so in every time zone in use: a day of any zone is
 //! made of whole runs. The prefix sums end before the last day, so that events of today leave them alone.
 //!
+//! A day that is over also has sums by model, source and kind at once, unless those are many for its events: what is
+//! asked about several of them reads the events of days that are cut, and no others.
+//!
 //! Percentiles are read from histograms. A day that is over, and each of its hours, has those of all its events, and the
 //! day also those by model, source and kind: a few bits an event, for they are sparse and sealed. By key there would be as
 //! many counts as events; where keys matter, and in the parts of days that are cut, events are counted one by one.
@@ -42,6 +45,7 @@ mod plan;
 mod prefix;
 mod query;
 mod retired;
+mod sealed;
 mod sum;
 mod sums;
 #[cfg(test)]

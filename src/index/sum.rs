@@ -48,6 +48,8 @@ enum Way {
     All,
     /// One number, by which there are sums.
     By(Axis),
+    /// Several numbers, by which days that are over have sums at once, if those are few.
+    Combined,
     /// Each event by itself.
     Rows,
 }
@@ -66,11 +68,13 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
         groups: Groups,
         done: F,
     ) -> Self {
-        let mut axes = conditions.axes().chain(values.iter().map(|values| values.axis));
-        let way = match axes.next() {
-            None => Way::All,
-            Some(axis) if axes.all(|other| other == axis) => Way::By(axis),
-            Some(_) => Way::Rows,
+        let is_asked =
+            |axis: &Axis| conditions.on(*axis).is_some() || values.iter().any(|values| values.axis == *axis);
+        let way = match AXES.into_iter().filter(is_asked).collect::<Vec<_>>()[..] {
+            [] => Way::All,
+            [axis] => Way::By(axis),
+            [.., Axis::Key] => Way::Rows,
+            _ => Way::Combined,
         };
         Self {
             snapshot,
@@ -125,6 +129,11 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
         self.conditions.on(axis).map_or(Pass::Yes, |passes| passes[number])
     }
 
+    /// Of an event that has these numbers on the axes.
+    fn all_pass(&self, number: impl Fn(Axis) -> usize) -> Pass {
+        self.conditions.axes().fold(Pass::Yes, |pass, axis| pass.and(self.passes(axis, number(axis))))
+    }
+
     /// The number of the group of an event that has these numbers on the axes.
     fn code(&self, number: impl Fn(Axis) -> usize) -> u64 {
         let values = self.values.iter();
@@ -143,14 +152,14 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
 
     /// A whole day, if more is asked for than sums by one number.
     fn timed_day(&mut self, day: &Day) {
-        match (self.way, &day.times) {
-            (Way::All, Some(times)) => {
+        match (self.way, &day.sealed) {
+            (Way::All, Some(sealed)) => {
                 self.all(day.cells.all);
-                self.add_times(0, times.all());
+                self.add_times(0, sealed.times());
             }
-            (Way::By(axis), Some(times)) if times.by(axis).is_some() => {
+            (Way::By(axis), Some(sealed)) if sealed.times_by(axis).is_some() => {
                 self.by(axis, day.by(axis));
-                for (number, sealed) in times.by(axis).into_iter().flatten() {
+                for (number, sealed) in sealed.times_by(axis).into_iter().flatten() {
                     let number = *number as usize;
                     if self.passes(axis, number) == Pass::Yes {
                         let code = self.code(|_| number);
@@ -159,6 +168,19 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
                 }
             }
             _ => day.hours.iter().for_each(|hour| self.each(hour)),
+        }
+    }
+
+    /// A whole day, of which sums by several numbers are asked for.
+    fn combined_day(&mut self, day: &Day) {
+        let Some(combined) = day.sealed.as_ref().and_then(|sealed| sealed.combined.as_ref()) else {
+            return day.hours.iter().for_each(|hour| self.each(hour));
+        };
+        for (numbers, sums) in combined.iter() {
+            let number = |axis: Axis| usize::from(numbers[axis as usize]);
+            if let Some(place) = self.place(self.all_pass(number), number) {
+                self.groups.sums[place as usize] += *sums;
+            }
         }
     }
 
@@ -192,7 +214,7 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
                     self.by(axis, cells);
                 }
             }
-            Way::Rows => {}
+            Way::Combined | Way::Rows => {}
         }
     }
 
@@ -333,17 +355,18 @@ impl<F: FnMut(i64, u64, Stats)> Visitor for Sum<'_, F> {
             }
             Way::By(axis) if !self.durations => days.iter().for_each(|day| self.by(axis, day.by(axis))),
             Way::All if !self.durations => days.iter().for_each(|day| self.cells(&day.cells)),
+            Way::Combined if !self.durations => days.iter().for_each(|day| self.combined_day(day)),
             _ => days.iter().for_each(|day| self.timed_day(day)),
         }
     }
 
     fn hour(&mut self, day: &Day, at: usize) {
         let hour = &day.hours[at];
-        match (self.way, &day.times) {
+        match (self.way, &day.sealed) {
             (Way::All, _) if !self.durations => self.all(day.heads[at].sums),
-            (Way::All, Some(times)) => {
+            (Way::All, Some(sealed)) => {
                 self.all(day.heads[at].sums);
-                self.add_times(0, &times.hours[at]);
+                self.add_times(0, &sealed.times_of_hours[at]);
             }
             (Way::By(Axis::Model | Axis::Source | Axis::Kind), _) if !self.durations => {
                 self.cells(&hour.cells);
@@ -378,12 +401,8 @@ impl<F: FnMut(i64, u64, Stats)> Visitor for Sum<'_, F> {
 
     fn retired(&mut self, retired: &Retired, cells: Range<usize>) {
         for at in cells {
-            let pass = self.conditions.axes().fold(Pass::Yes, |pass, axis| {
-                pass.and(
-                    self.conditions.on(axis).map_or(Pass::Yes, |passes| passes[retired.number(axis, at)]),
-                )
-            });
-            let Some(place) = self.place(pass, |axis| retired.number(axis, at)) else { continue };
+            let number = |axis: Axis| retired.number(axis, at);
+            let Some(place) = self.place(self.all_pass(number), number) else { continue };
             let cell = retired.get(at);
             self.groups.sums[place as usize] += cell.sums;
             if self.durations {
@@ -427,8 +446,23 @@ impl Groups {
         groups
     }
 
+    /// What each of them came to, in no order.
+    pub(super) fn into_sums(mut self) -> Vec<(u64, Sums)> {
+        self.fold();
+        self.codes.into_iter().zip(self.sums).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.codes.len()
+    }
+
+    pub(super) fn add(&mut self, code: u64, sums: Sums) {
+        let place = self.place(code) as usize;
+        self.sums[place] += sums;
+    }
+
     #[inline]
-    fn place(&mut self, code: u64) -> u32 {
+    pub(super) fn place(&mut self, code: u64) -> u32 {
         match self.near.get(code as usize) {
             Some(place) if code < NEAR && *place != NOWHERE => *place,
             _ => self.far_place(code),
@@ -461,7 +495,7 @@ impl Groups {
     }
 
     /// Sums up rows of a run, each at its place.
-    fn add_rows(&mut self, columns: &Columns, rows: &[u32], places: &[u32]) {
+    pub(super) fn add_rows(&mut self, columns: &Columns, rows: &[u32], places: &[u32]) {
         if columns.has_any() {
             for (row, place) in rows.iter().zip(places) {
                 self.sums[*place as usize] += columns.sums(*row as usize);

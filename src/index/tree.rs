@@ -7,8 +7,8 @@ use super::{
     names::Dictionaries,
     plan::Axis,
     retired::{Cell, Retired},
+    sealed::SealedDay,
     sums::{ByNumber, Cells, Sums, insert},
-    times::{self, Sealed, Times},
 };
 
 // In milliseconds.
@@ -41,42 +41,7 @@ pub(super) struct Day {
     /// When each of the hours begins and what it comes to, side by side: a series of hours touches nothing else.
     pub(super) heads: Vec<Head>,
     /// From when it is sealed until it changes.
-    pub(super) times: Option<Arc<DayTimes>>,
-}
-
-/// How long the events of a day took.
-#[derive(Debug)]
-pub(super) struct DayTimes {
-    all: Sealed,
-    /// By model, source and kind, if those are few; the numbers rise.
-    by: [Option<Vec<(u32, Sealed)>>; 3],
-    /// Of the hours, in their order.
-    pub(super) hours: Vec<Sealed>,
-}
-
-/// Numbers on an axis that times are kept by, at most: whoever makes names up shall not have histograms of each.
-const MOST_TIMED: usize = 500;
-
-impl DayTimes {
-    /// Of all events.
-    pub(super) fn all(&self) -> &Sealed {
-        &self.all
-    }
-
-    /// By the numbers on an axis, if that is kept.
-    pub(super) fn by(&self, axis: Axis) -> Option<&[(u32, Sealed)]> {
-        self.by.get(axis as usize)?.as_deref()
-    }
-
-    fn heap_bytes(&self) -> usize {
-        let by = self.by.iter().flatten();
-        let by_bytes = by.clone().map(|by| by.capacity() * size_of::<(u32, Sealed)>()).sum::<usize>();
-        let sealed = by.flatten().map(|(_, sealed)| sealed).chain(&self.hours).chain([&self.all]);
-        size_of::<Self>()
-            + by_bytes
-            + self.hours.capacity() * size_of::<Sealed>()
-            + sealed.map(Sealed::heap_bytes).sum::<usize>()
-    }
+    pub(super) sealed: Option<Arc<SealedDay>>,
 }
 
 /// What most want to know of an hour.
@@ -96,58 +61,17 @@ impl Day {
             keys: ByNumber::default(),
             hours: Vec::new(),
             heads: Vec::new(),
-            times: None,
+            sealed: None,
         }
     }
 
     pub(super) fn is_sealed(&self) -> bool {
-        self.times.is_some()
+        self.sealed.is_some()
     }
 
-    /// Keeps how long its events took, until it changes.
+    /// Keeps what a day that is over keeps, until it changes.
     pub(super) fn seal(&mut self) {
-        let axes = [Axis::Model, Axis::Source, Axis::Kind];
-        let mut by = axes.map(|axis| {
-            let known = self.by(axis).iter().map(|(number, _)| number).collect::<Vec<_>>();
-            (known.len() <= MOST_TIMED).then(|| Apart::new(known))
-        });
-        let mut all = Times::default();
-        let (mut rows, mut places) = (Vec::new(), Vec::new());
-        let mut hours = Vec::with_capacity(self.hours.len());
-        for hour in &self.hours {
-            let mut of_hour = [Times::default()];
-            for run in &hour.runs {
-                let columns = &run.columns;
-                rows.clear();
-                rows.extend(0..columns.len() as u32);
-                places.clear();
-                places.resize(rows.len(), 0);
-                times::add_rows(&mut of_hour, columns, &rows, &places);
-                for (by, numbers) in by.iter_mut().zip([columns.model(), columns.source(), columns.kind()]) {
-                    if let Some(by) = by {
-                        places.clear();
-                        places.extend(numbers.iter().map(|number| by.places[usize::from(*number)]));
-                        times::add_rows(&mut by.times, columns, &rows, &places);
-                    }
-                }
-            }
-            if let Some(retired) = &hour.retired {
-                for at in 0..retired.len() {
-                    let spent = retired.get(at).spent;
-                    of_hour[0].add_spent(spent);
-                    for (by, axis) in by.iter_mut().zip(axes) {
-                        if let Some(by) = by {
-                            by.times[by.places[retired.number(axis, at)] as usize].add_spent(spent);
-                        }
-                    }
-                }
-            }
-            let sealed = of_hour[0].seal();
-            all.add_sealed(&sealed);
-            hours.push(sealed);
-        }
-        let by = by.map(|by| by.map(Apart::seal));
-        self.times = Some(Arc::new(DayTimes { all: all.seal(), by, hours }));
+        self.sealed = Some(Arc::new(SealedDay::of(self)));
     }
 
     /// Its first millisecond.
@@ -161,7 +85,7 @@ impl Day {
 
     /// Takes in `rows`, which are sorted by time and of this day.
     pub(super) fn insert(&mut self, rows: &[Row]) {
-        self.times = None;
+        self.sealed = None;
         for row in rows {
             self.keys.add(row.key, row.sums());
         }
@@ -175,7 +99,7 @@ impl Day {
 
     /// Takes in aggregates of the hour that begins at `start`.
     pub(super) fn insert_retired(&mut self, start: i64, retired: Vec<Cell>) {
-        self.times = None;
+        self.sealed = None;
         for cell in &retired {
             self.keys.add(cell.key, cell.sums);
             self.cells.add([cell.model, cell.source, cell.kind], cell.sums);
@@ -208,7 +132,7 @@ impl Day {
             }
         }
         if retired > 0 {
-            self.times = None;
+            self.sealed = None;
             self.cells = Cells::default();
             for (hour, head) in self.hours.iter().zip(&mut self.heads) {
                 self.cells.merge(&hour.cells);
@@ -234,31 +158,8 @@ impl Day {
             + self.keys.heap_bytes()
             + self.hours.capacity() * size_of::<Arc<Hour>>()
             + self.heads.capacity() * size_of::<Head>()
-            + self.times.as_ref().map_or(0, |times| times.heap_bytes())
+            + self.sealed.as_ref().map_or(0, |sealed| size_of::<SealedDay>() + sealed.heap_bytes())
             + hours
-    }
-}
-
-/// Times by the numbers on an axis.
-struct Apart {
-    known: Vec<u32>,
-    /// Where each number's times are.
-    places: Vec<u32>,
-    times: Vec<Times>,
-}
-
-impl Apart {
-    /// Of no other numbers than `known`, which rise.
-    fn new(known: Vec<u32>) -> Self {
-        let mut places = vec![0; known.last().map_or(0, |last| *last as usize + 1)];
-        known.iter().zip(0..).for_each(|(number, place)| places[*number as usize] = place);
-        Self { places, times: vec![Times::default(); known.len()], known }
-    }
-
-    fn seal(self) -> Vec<(u32, Sealed)> {
-        let Self { known, mut times, .. } = self;
-        let timed = known.into_iter().zip(&mut times).filter(|(_, times)| !times.is_empty());
-        timed.map(|(number, times)| (number, times.seal())).collect()
     }
 }
 

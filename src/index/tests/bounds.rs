@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::{Traffic, all, ask, ask_all, at, by_value, event, indexed, indexed_in_parts, metrics, naive};
+use super::{
+    Traffic, all, ask, ask_all, at, by_value, event, indexed, indexed_in_parts, metrics, naive, only,
+};
 use crate::{
     Timestamp, UsageEvent,
-    index::{Caps, Index},
+    index::{Caps, Dimension, Grouping, Index, Query},
 };
 
 /// F43
@@ -122,6 +124,40 @@ fn a_quarter_of_an_hour_holds_any_number_of_events_in_any_order() {
             let query = metrics(from, to, None);
             assert_eq!(snapshot.query(&query), naive::query(&events, &query), "{name}, {from} to {to}");
         }
+    }
+}
+
+/// F43
+#[test]
+fn a_day_of_many_combinations_keeps_no_sums_of_them_and_gives_the_same_answers() {
+    let start = at("2026-01-02T00:00:00Z").unix_millis();
+    for (count, models, is_kept) in
+        [(2_000, 16, true), (2_000, 17, false), (6_400, 50, true), (6_400, 51, false)]
+    {
+        // Each model at two endpoints.
+        let mut events = (0..count)
+            .map(|i| {
+                let time = Timestamp::from_unix_millis(start + i * (86_400_000 / count));
+                let mut event = event(time, "", 1, i as u64);
+                event.model = Cow::Owned(format!("model-{}", i / 2 % models));
+                event.endpoint = Some(Cow::Borrowed(["POST /a", "POST /b"][i as usize % 2]));
+                event
+            })
+            .collect::<Vec<_>>();
+        // And a day that is not over.
+        events.push(event(at("2026-01-03T00:00:00Z"), "m", 1, 2));
+        let snapshot = indexed(&events);
+        let sealed = snapshot.days[0].sealed.as_ref().expect("the day is over");
+        assert_eq!(sealed.combined.is_some(), is_kept, "{count} events, {models} models");
+        let query = Query {
+            filters: vec![only(Dimension::Endpoint, "POST /b")],
+            groupings: vec![
+                Grouping::by([Dimension::Model]),
+                Grouping::by([Dimension::Endpoint, Dimension::Model]),
+            ],
+            ..Query::over(Timestamp::MIN, Timestamp::MAX)
+        };
+        assert_eq!(snapshot.query(&query), naive::query(&events, &query), "{count} events, {models} models");
     }
 }
 

@@ -21,7 +21,8 @@
 //! made of whole runs. The prefix sums end before the last day, so that events of today leave them alone.
 //!
 //! A day that is over also has sums by model, source and kind at once, unless those are many for its events: what is
-//! asked about several of them reads the events of days that are cut, and no others.
+//! asked about several of them reads the events of days that are cut, and no others. Likewise it has the hours of each
+//! model side by side, for the series of one.
 //!
 //! Percentiles are read from histograms. A day that is over, and each of its hours, has those of all its events, and the
 //! day also those by model, source and kind: a few bits an event, for they are sparse and sealed. By key there would be as

@@ -18,6 +18,8 @@ pub(super) struct SealedDay {
     pub(super) times_of_hours: Vec<Sealed>,
     /// If there are few.
     pub(super) combined: Option<Combined>,
+    /// If there are few.
+    pub(super) models: Option<ModelHours>,
 }
 
 /// Numbers on an axis that times are kept by, at most: whoever makes names up shall not have histograms of each.
@@ -80,7 +82,8 @@ impl SealedDay {
             let timed = timed.filter(|(_, times)| !times.is_empty());
             Some(timed.map(|(number, times)| (number, times.seal())).collect())
         });
-        Self { times: all.seal(), times_by, times_of_hours, combined }
+        let models = ModelHours::of(day);
+        Self { times: all.seal(), times_by, times_of_hours, combined, models }
     }
 
     /// Of all events.
@@ -101,6 +104,7 @@ impl SealedDay {
             + self.times_of_hours.capacity() * size_of::<Sealed>()
             + sealed.map(Sealed::heap_bytes).sum::<usize>()
             + self.combined.as_ref().map_or(0, Combined::heap_bytes)
+            + self.models.as_ref().map_or(0, ModelHours::heap_bytes)
     }
 }
 
@@ -143,6 +147,57 @@ impl Combined {
 
     fn heap_bytes(&self) -> usize {
         self.numbers.len() * size_of::<[u16; AXES.len()]>() + self.sums.len() * size_of::<Sums>()
+    }
+}
+
+/// The hours of each model, side by side: their series reads what lies in a row, and nothing of the hours themselves.
+#[derive(Debug)]
+pub(super) struct ModelHours {
+    /// Rising.
+    models: Box<[u32]>,
+    /// Of each model, where its sums begin, and a bit for each hour of the day that it has events in.
+    places: Box<[(u32, u32)]>,
+    /// By model, and then by hour.
+    sums: Box<[Sums]>,
+}
+
+impl ModelHours {
+    /// None if there are too many.
+    fn of(day: &Day) -> Option<Self> {
+        let of_hours =
+            || day.hours.iter().zip(0_u32..).filter_map(|(hour, at)| Some((hour.cells.by(Axis::Model)?, at)));
+        if of_hours().map(|(models, _)| models.iter().count()).sum::<usize>() > most_sums(day) {
+            return None;
+        }
+        let mut all = of_hours()
+            .flat_map(|(models, at)| models.iter().map(move |(model, sums)| (model, at, *sums)))
+            .collect::<Vec<_>>();
+        all.sort_by_key(|(model, at, _)| (*model, *at));
+        let (mut models, mut places, mut begin) = (Vec::new(), Vec::new(), 0);
+        for hours in all.chunk_by(|a, b| a.0 == b.0) {
+            models.push(hours[0].0);
+            places.push((begin, hours.iter().fold(0, |bits, (_, at, _)| bits | 1 << at)));
+            begin += hours.len() as u32;
+        }
+        let sums = all.into_iter().map(|(_, _, sums)| sums).collect();
+        Some(Self { models: models.into(), places: places.into(), sums })
+    }
+
+    /// What `model` came to in the hour `at` of the day's.
+    #[inline]
+    pub(super) fn of_hour(&self, model: u32, at: usize) -> Option<&Sums> {
+        // On a busy day each model is there, at the place that its number says.
+        let place = match self.models.get(model as usize) {
+            Some(&there) if there == model => model as usize,
+            _ => self.models.binary_search(&model).ok()?,
+        };
+        let (begin, hours) = self.places[place];
+        let bit = 1 << at;
+        (hours & bit != 0).then(|| &self.sums[begin as usize + (hours & (bit - 1)).count_ones() as usize])
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.models.len() * size_of::<(u32, u32, u32)>() + self.sums.len() * size_of::<Sums>()
     }
 }
 

@@ -171,6 +171,21 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
         }
     }
 
+    /// An hour of a day that has few models' side by side, if few are asked for.
+    #[inline]
+    fn model_hour(&mut self, day: &Day, at: usize) -> bool {
+        let models = day.sealed.as_ref().and_then(|sealed| sealed.models.as_ref());
+        let Some(models) = models else { return false };
+        let Some(few) = self.few[Axis::Model as usize].take() else { return false };
+        for model in &few {
+            if let Some(sums) = models.of_hour(*model, at) {
+                self.add(Axis::Model, *model as usize, *sums);
+            }
+        }
+        self.few[Axis::Model as usize] = Some(few);
+        true
+    }
+
     /// A whole day, of which sums by several numbers are asked for.
     fn combined_day(&mut self, day: &Day) {
         let Some(combined) = day.sealed.as_ref().and_then(|sealed| sealed.combined.as_ref()) else {
@@ -361,6 +376,9 @@ impl<F: FnMut(i64, u64, Stats)> Visitor for Sum<'_, F> {
     }
 
     fn hour(&mut self, day: &Day, at: usize) {
+        if self.way == Way::By(Axis::Model) && !self.durations && self.model_hour(day, at) {
+            return;
+        }
         let hour = &day.hours[at];
         match (self.way, &day.sealed) {
             (Way::All, _) if !self.durations => self.all(day.heads[at].sums),

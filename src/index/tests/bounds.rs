@@ -161,6 +161,35 @@ fn a_day_of_many_combinations_keeps_no_sums_of_them_and_gives_the_same_answers()
     }
 }
 
+/// F43
+#[test]
+fn hours_of_models_are_kept_side_by_side_while_they_are_few_and_give_the_same_answers() {
+    let start = at("2026-01-02T00:00:00Z").unix_millis();
+    for (count, models, is_kept) in [(2_000, 3, true), (2_000, 4, false), (6_400, 4, true), (6_400, 5, false)]
+    {
+        let mut events = (0..count)
+            .map(|i| {
+                let mut event = event(Timestamp::from_unix_millis(start + i * 13_499), "", 1, i as u64);
+                event.model = Cow::Owned(format!("model-{}", i % models));
+                event
+            })
+            .collect::<Vec<_>>();
+        // One that is not there in most hours, and a day that is not over.
+        events.push(event(at("2026-01-02T07:00:00Z"), "rare", 1, 2));
+        events.push(event(at("2026-01-03T00:00:00Z"), "rare", 3, 4));
+        let snapshot = indexed(&events);
+        let sealed = snapshot.days[0].sealed.as_ref().expect("the day is over");
+        let name = format!("{count} events, {models} models");
+        assert_eq!(sealed.models.is_some(), is_kept, "{name}");
+        for model in ["model-0", "model-3", "rare", "none"] {
+            for zone in ["UTC", "Asia/Kathmandu"] {
+                let query = Query { zone: zone.parse().unwrap(), ..all(Some(model)) };
+                assert_eq!(snapshot.query(&query), naive::query(&events, &query), "{name}, {model}, {zone}");
+            }
+        }
+    }
+}
+
 /// F25
 #[test]
 fn an_event_with_all_that_can_be_known_takes_forty_bytes_in_the_columns() {

@@ -291,3 +291,38 @@ fn a_filter_that_aggregates_cannot_decide_says_so() {
     assert_eq!(asked(&[status(Pattern::Prefix("20".into()))]), (vec![], 0, 2));
     assert_eq!(asked(&[status(Pattern::Exact("404".into()))]), (vec![], 0, 0));
 }
+
+#[test]
+fn aggregates_that_come_when_their_day_is_over_are_in_what_it_keeps() {
+    let time = at("2026-01-02T03:00:00Z");
+    let mut index = Index::default();
+    index.insert(&event(time, "m", 1, 2));
+    index.insert(&event(at("2026-01-03T00:00:00Z"), "m", 1, 2));
+    // More of them in the end than there are sums kept of.
+    let models = (0..50).map(|i| format!("model-{i}")).collect::<Vec<_>>();
+    for (i, model) in models.iter().enumerate() {
+        index.snapshot();
+        index.insert_aggregate(&Aggregate {
+            start: time,
+            model,
+            key: None,
+            provider: Some("openai"),
+            class: 2,
+            sums: Sums { requests: 2, ..Sums::default() },
+            spent: Spent::default(),
+        });
+        let snapshot = index.snapshot();
+        let of_provider = Query {
+            filters: vec![only(Dimension::Provider, "openai")],
+            groupings: vec![Grouping::by([Dimension::Model])],
+            ..Query::over(Timestamp::MIN, Timestamp::MAX)
+        };
+        let answer = snapshot.query(&of_provider);
+        let rows = by_value(&answer);
+        assert_eq!(rows.len(), i + 1);
+        assert!(rows.iter().all(|(_, sums)| sums.requests == 2), "{rows:?}");
+        let answer = snapshot.query(&all(Some(model)));
+        assert_eq!(answer.series.len(), 1, "{model}");
+        assert_eq!(answer.series[0].stats.sums.requests, 2, "{model}");
+    }
+}

@@ -4,6 +4,7 @@
 //! ```sh
 //! cargo bench --bench overhead                          # all of it
 //! cargo bench --bench overhead -- stream --json         # what has `stream` in its name, as data
+//! cargo bench --bench overhead -- --svg frames.svg      # and a picture of what a frame costs
 //! ```
 //!
 //! One thread calls a service in memory, so that there is no network whose noise would hide what is measured. The
@@ -17,10 +18,12 @@
 mod support;
 
 mod contenders;
+mod plot;
 mod service;
 
-use std::{fmt, hint::black_box, time::Instant};
+use std::{fmt, fs, hint::black_box, time::Instant};
 
+use anyhow::Context as _;
 use contenders::{Contender, LAYER, Memory, NO_OP, TRACE, VALUE};
 use serde_json::{Value, json};
 use support::{
@@ -52,6 +55,10 @@ fn main() -> anyhow::Result<()> {
     }
     if options.requests.is_some() {
         return Ok(());
+    }
+    if let Some(file) = &options.svg {
+        let plot = plot::draw(&rows).context("no stream was measured, so there is nothing to draw")?;
+        fs::write(file, plot).with_context(|| format!("{file} cannot be written"))?;
     }
     if options.is_json {
         println!("{:#}", rows.iter().map(Row::to_json).collect::<Value>());

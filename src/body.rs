@@ -41,6 +41,8 @@ impl<B: Body> Body for UsageBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
+    // Into whoever polls: without it, that is where the frame is moved once more.
+    #[inline]
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

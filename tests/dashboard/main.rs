@@ -885,7 +885,9 @@ mod weight {
         sums.sort_by(f64::total_cmp);
         all.sort_by(f64::total_cmp);
         println!("1,000,000 events, ms until the sums are painted: {sums:.0?}, and all the rest: {all:.0?}");
-        // Not the median, which is what other things that the machine does make it.
-        assert!(sums[2] < 300.0 && all[2] < 500.0, "{sums:.0?} and {all:.0?} ms");
+        // Not the median, which is what other things that the machine does make it; and where it may do a lot, in CI,
+        // it is held to what it must never come to.
+        let room = if env::var_os("CI").is_some() { 2.0 } else { 1.0 };
+        assert!(sums[2] < room * 300.0 && all[2] < room * 500.0, "{sums:.0?} and {all:.0?} ms");
     }
 }

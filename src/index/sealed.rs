@@ -34,11 +34,12 @@ const AXES: [Axis; 3] = [Axis::Model, Axis::Source, Axis::Kind];
 
 impl SealedDay {
     pub(super) fn of(day: &Day) -> Self {
+        let most = most_sums(day);
         let numbered = AXES.map(|axis| Numbered::new(day.by(axis)));
         let mut times_by = numbered.each_ref().map(|Numbered { known, .. }| {
             (known.len() <= MOST_TIMED).then(|| vec![Times::default(); known.len()])
         });
-        let mut combining = Some(Combining::new(&numbered, most_sums(day)));
+        let mut combining = Some(Combining::new(&numbered, most));
         let mut all = Times::default();
         let (mut rows, mut places) = (Vec::new(), Vec::new());
         let mut times_of_hours = Vec::with_capacity(day.hours.len());
@@ -82,7 +83,7 @@ impl SealedDay {
             let timed = timed.filter(|(_, times)| !times.is_empty());
             Some(timed.map(|(number, times)| (number, times.seal())).collect())
         });
-        let models = ModelHours::of(day);
+        let models = ModelHours::of(day, most);
         Self { times: all.seal(), times_by, times_of_hours, combined, models }
     }
 
@@ -162,11 +163,11 @@ pub(super) struct ModelHours {
 }
 
 impl ModelHours {
-    /// None if there are too many.
-    fn of(day: &Day) -> Option<Self> {
+    /// Of `most` sums; none if there are more.
+    fn of(day: &Day, most: usize) -> Option<Self> {
         let of_hours =
             || day.hours.iter().zip(0_u32..).filter_map(|(hour, at)| Some((hour.cells.by(Axis::Model)?, at)));
-        if of_hours().map(|(models, _)| models.iter().count()).sum::<usize>() > most_sums(day) {
+        if of_hours().map(|(models, _)| models.iter().count()).sum::<usize>() > most {
             return None;
         }
         let mut all = of_hours()

@@ -105,17 +105,22 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
     }
 
     fn by(&mut self, axis: Axis, cells: &ByNumber) {
-        match self.few[axis as usize].take() {
-            Some(few) => {
-                for number in &few {
-                    if let Some(sums) = cells.of(*number) {
-                        self.add(axis, *number as usize, *sums);
-                    }
-                }
-                self.few[axis as usize] = Some(few);
-            }
-            None => cells.iter().for_each(|(number, sums)| self.add(axis, number as usize, *sums)),
+        if !self.by_few(axis, |number| cells.of(number)) {
+            cells.iter().for_each(|(number, sums)| self.add(axis, number as usize, *sums));
         }
+    }
+
+    /// Looks up the sums of those that are asked for, if they are few.
+    #[inline]
+    fn by_few<'s>(&mut self, axis: Axis, sums: impl Fn(u32) -> Option<&'s Sums>) -> bool {
+        let Some(few) = self.few[axis as usize].take() else { return false };
+        for number in &few {
+            if let Some(sums) = sums(*number) {
+                self.add(axis, *number as usize, *sums);
+            }
+        }
+        self.few[axis as usize] = Some(few);
+        true
     }
 
     fn add(&mut self, axis: Axis, number: usize, sums: Sums) {
@@ -175,15 +180,7 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
     #[inline]
     fn model_hour(&mut self, day: &Day, at: usize) -> bool {
         let models = day.sealed.as_ref().and_then(|sealed| sealed.models.as_ref());
-        let Some(models) = models else { return false };
-        let Some(few) = self.few[Axis::Model as usize].take() else { return false };
-        for model in &few {
-            if let Some(sums) = models.of_hour(*model, at) {
-                self.add(Axis::Model, *model as usize, *sums);
-            }
-        }
-        self.few[Axis::Model as usize] = Some(few);
-        true
+        models.is_some_and(|models| self.by_few(Axis::Model, |model| models.of_hour(model, at)))
     }
 
     /// A whole day, of which sums by several numbers are asked for.
@@ -217,8 +214,7 @@ impl<'a, F: FnMut(i64, u64, Stats)> Sum<'a, F> {
     }
 
     fn all(&mut self, sums: Sums) {
-        let place = self.groups.place(0) as usize;
-        self.groups.sums[place] += sums;
+        self.groups.add(0, sums);
     }
 
     fn cells(&mut self, cells: &Cells) {

@@ -127,8 +127,10 @@ export function draw() {
 function colours() {
   const probe = $("probe");
   if (!probe.hasChildNodes()) {
-    for (const name of COLOURS) probe.append(el("span"));
-    COLOURS.forEach((name, i) => (probe.children[i].style.color = `var(--${name})`));
+    for (const name of COLOURS) {
+      probe.append(el("span"));
+      probe.lastChild.style.color = `var(--${name})`;
+    }
   }
   const resolved = COLOURS.map((name, i) => [name, getComputedStyle(probe.children[i]).color]);
   return { ...Object.fromEntries(resolved), font: getComputedStyle(document.body).fontFamily };

@@ -6,10 +6,11 @@ use super::{
     names::{ABORTED, ERROR, UNKNOWN},
     plan::Axis,
     sums::{Sums, insert, reserve},
+    tally::{COUNTS, Lanes},
 };
 use crate::event::EventRef;
 
-/// An event as the columns keep it.
+/// An event on its way into the columns. A line of cache, since a load has millions of them on their way.
 #[derive(Debug)]
 pub(super) struct Row {
     /// Milliseconds since 1970 UTC.
@@ -18,10 +19,16 @@ pub(super) struct Row {
     /// With the flags of `names` in its lowest bits.
     pub(super) kind: u16,
     pub(super) source: u16,
-    /// 0 is none.
-    pub(super) key: u32,
-    values: [Option<u64>; VALUES],
+    /// [`ABSENT`] is none.
+    values: [u32; VALUES],
+    /// Instead, if one of them is too large.
+    wide: Option<Box<[Option<u64>; VALUES]>>,
 }
+
+const _: () = assert!(size_of::<Row>() == 64);
+
+/// No number, among numbers of four bytes.
+const ABSENT: u32 = u32::MAX;
 
 /// What a row may have a number for.
 #[derive(Clone, Copy)]
@@ -44,6 +51,11 @@ pub(super) enum Value {
 
 const VALUES: usize = Value::FirstByte as usize + 1;
 
+/// What it costs to put a late row in its place, where to take a later one out and put it back behind is 1.
+const LATE: usize = 7;
+/// What it costs besides to take rows out and put them back.
+const MERGE: usize = 10;
+
 impl Row {
     /// The event, with the numbers that the dictionaries have for what it repeats.
     pub(super) fn new(event: &EventRef<'_>, model: u16, kind: u16, source: u16, key: u32) -> Self {
@@ -52,7 +64,7 @@ impl Row {
             (Some(input), Some(output), Some(total)) => input.checked_add(output) == Some(total),
             _ => false,
         };
-        let mut values = [None; VALUES];
+        let mut numbers = [None; VALUES];
         for (value, number) in [
             (Value::Key, Some(key.into()).filter(|&key| key != 0)),
             (Value::Input, tokens.input),
@@ -65,14 +77,72 @@ impl Row {
             (Value::Duration, event.duration.map(millis)),
             (Value::FirstByte, event.time_to_first_byte.map(millis)),
         ] {
-            values[value as usize] = number;
+            numbers[value as usize] = number;
         }
-        Self { at: event.timestamp.unix_millis(), model, kind, source, key, values }
+        Self::of(event.timestamp.unix_millis(), model, kind, source, numbers)
+    }
+
+    #[inline]
+    fn of(at: i64, model: u16, kind: u16, source: u16, numbers: [Option<u64>; VALUES]) -> Self {
+        let is_wide = numbers.iter().any(|number| *number >= Some(ABSENT.into()));
+        Self {
+            at,
+            model,
+            kind,
+            source,
+            values: numbers.map(|number| number.map_or(ABSENT, |number| number as u32)),
+            wide: is_wide.then(|| Box::new(numbers)),
+        }
+    }
+
+    #[inline]
+    fn number(&self, value: usize) -> Option<u64> {
+        match &self.wide {
+            None => Some(self.values[value]).filter(|&number| number != ABSENT).map(u64::from),
+            Some(wide) => wide[value],
+        }
+    }
+
+    /// 0 is none.
+    #[inline]
+    pub(super) fn key(&self) -> u32 {
+        self.number(Value::Key as usize).unwrap_or(0) as u32
+    }
+
+    /// Of its model, source and kind.
+    #[inline]
+    pub(super) fn numbers(&self) -> [u16; 3] {
+        [self.model, self.source, self.kind]
     }
 
     #[inline]
     pub(super) fn sums(&self) -> Sums {
-        sums(self.kind, |value| self.values[value as usize])
+        sums(self.kind, |value| self.number(value as usize))
+    }
+
+    /// What it adds to sums, unless it has a number too large for that.
+    #[inline]
+    pub(super) fn lanes(&self) -> Option<Lanes> {
+        let number = |value: Value| match self.values[value as usize] {
+            ABSENT => 0,
+            number => u64::from(number),
+        };
+        let (input, output) = (number(Value::Input), number(Value::Output));
+        let beyond = match self.values[Value::Total as usize] {
+            ABSENT => 0,
+            total => u64::from(total).wrapping_sub(input + output),
+        };
+        let lanes = Lanes([
+            COUNTS[usize::from(self.kind) % COUNTS.len()],
+            input,
+            output,
+            number(Value::CacheRead),
+            number(Value::CacheWrite),
+            number(Value::Reasoning),
+            beyond,
+            number(Value::CacheWrite1h),
+        ]);
+        self.wide.is_none().then_some(lanes)
     }
 }
 
@@ -181,14 +251,22 @@ impl Columns {
     }
 
     /// Takes in `rows`, which are sorted by time and of the hour that begins at `start`.
-    pub(super) fn insert(&mut self, start: i64, rows: &[Row]) {
-        let late =
-            self.at.last().map_or(0, |&last| rows.partition_point(|row| row.at < start + i64::from(last)));
-        let (late, rows) = rows.split_at(late);
-        for row in late {
-            self.insert_one((row.at - start) as u32, row);
+    pub(super) fn insert(&mut self, start: i64, rows: &[&Row]) {
+        let at = |row: &Row| (row.at - start) as u32;
+        let late = self.at.last().map_or(0, |&last| rows.partition_point(|row| at(row) < last));
+        let (late, later) = rows.split_at(late);
+        let Some(first) = late.first() else { return self.append(start, later) };
+        let behind = self.len() - self.at.partition_point(|&earlier| earlier <= at(first));
+        if late.len() * LATE <= behind + MERGE {
+            late.iter().for_each(|row| self.insert_one(at(row), row));
+            self.append(start, later);
+        } else {
+            self.merge(start, behind, rows);
         }
+    }
 
+    /// Takes in `rows`, none of which is earlier than the last that is there.
+    fn append(&mut self, start: i64, rows: &[&Row]) {
         let len = self.len();
         reserve(&mut self.at, rows.len());
         self.at.extend(rows.iter().map(|row| (row.at - start) as u32));
@@ -198,12 +276,31 @@ impl Columns {
         self.kind.extend(rows.iter().map(|row| row.kind));
         reserve(&mut self.source, rows.len());
         self.source.extend(rows.iter().map(|row| row.source));
+        let are_narrow = rows.iter().all(|row| row.wide.is_none());
         for (value, column) in self.values.iter_mut().enumerate() {
-            column.reserve(rows.len());
-            for (i, row) in rows.iter().enumerate() {
-                column.insert(len + i, len + i, row.values[value]);
+            if are_narrow {
+                column.append(len, rows.iter().map(|row| row.values[value]));
+            } else {
+                rows.iter().zip(len..).for_each(|(row, at)| column.insert(at, at, row.number(value)));
             }
         }
+    }
+
+    /// Takes in `rows`, which belong among the last `behind` rows or after them.
+    fn merge(&mut self, start: i64, behind: usize, rows: &[&Row]) {
+        let kept = self.len() - behind;
+        let last = (kept..self.len()).map(|row| self.row(start, row)).collect::<Vec<_>>();
+        self.truncate(kept);
+        let mut all = last.iter().chain(rows.iter().copied()).collect::<Vec<_>>();
+        // Leaves those that are equal in their order.
+        all.sort_by_key(|row| row.at);
+        self.append(start, &all);
+    }
+
+    fn row(&self, start: i64, row: usize) -> Row {
+        let numbers = self.values.each_ref().map(|column| column.get(row));
+        let at = start + i64::from(self.at[row]);
+        Row::of(at, self.model[row], self.kind[row], self.source[row], numbers)
     }
 
     fn insert_one(&mut self, at: u32, row: &Row) {
@@ -212,9 +309,17 @@ impl Columns {
         insert(&mut self.model, to, row.model);
         insert(&mut self.kind, to, row.kind);
         insert(&mut self.source, to, row.source);
-        for (column, value) in self.values.iter_mut().zip(row.values) {
-            column.insert(to, len, value);
+        for (value, column) in self.values.iter_mut().enumerate() {
+            column.insert(to, len, row.number(value));
         }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.at.truncate(len);
+        self.model.truncate(len);
+        self.kind.truncate(len);
+        self.source.truncate(len);
+        self.values.iter_mut().for_each(|column| column.truncate(len));
     }
 
     /// Takes out the rows from `row` on.
@@ -298,12 +403,35 @@ impl Column {
         };
     }
 
-    fn reserve(&mut self, more: usize) {
+    /// Puts `numbers` behind `len` rows; [`ABSENT`] is none.
+    fn append(&mut self, len: usize, numbers: impl ExactSizeIterator<Item = u32> + Clone) {
+        // One more than the largest, and 0 if there is none.
+        let largest = numbers.clone().fold(0, |largest, number| number.wrapping_add(1).max(largest));
+        self.make_room(len, largest.checked_sub(1).map(u64::from));
         match self {
             Self::Absent => {}
-            Self::Short(column) => reserve(column, more),
-            Self::Long(column) => reserve(column, more),
-            Self::Any(column) => reserve(column, more),
+            // What is none in four bytes is so in two.
+            Self::Short(column) => {
+                reserve(column, numbers.len());
+                column.extend(numbers.map(|number| number as u16));
+            }
+            Self::Long(column) => {
+                reserve(column, numbers.len());
+                column.extend(numbers);
+            }
+            Self::Any(column) => {
+                reserve(column, numbers.len());
+                column.extend(numbers.map(|number| (number != ABSENT).then_some(number.into())));
+            }
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        match self {
+            Self::Absent => {}
+            Self::Short(column) => column.truncate(len),
+            Self::Long(column) => column.truncate(len),
+            Self::Any(column) => column.truncate(len),
         }
     }
 
@@ -393,13 +521,13 @@ impl Column {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::{prelude::*, sample::select};
 
     use super::*;
     use crate::{Timestamp, UsageEvent};
 
-    fn numbers() -> impl Strategy<Value = Option<u64>> {
+    pub(in super::super) fn numbers() -> impl Strategy<Value = Option<u64>> {
         const SHORT: u64 = u16::MAX as u64;
         const LONG: u64 = u32::MAX as u64;
         let edges = [0, SHORT - 1, SHORT, SHORT + 1, LONG - 1, LONG, LONG + 1, u64::MAX - 1, u64::MAX];
@@ -443,7 +571,7 @@ mod tests {
                     rows.push(Row::new(&(&event).into(), i as u16, number as u16, 7 * i as u16, number as u32));
                 }
                 rows.sort_by_key(|row| row.at);
-                columns.insert(start, &rows);
+                columns.insert(start, &rows.iter().collect::<Vec<_>>());
                 expected.extend(rows);
             }
             expected.sort_by_key(|row| row.at);
@@ -455,8 +583,10 @@ mod tests {
                 let (columns, row) = if row < cut { (&columns, row) } else { (&behind, row - cut) };
                 prop_assert_eq!(start + i64::from(columns.at[row]), expected.at);
                 prop_assert_eq!((columns.model[row], columns.kind[row]), (expected.model, expected.kind));
-                prop_assert_eq!((columns.source[row], columns.number(Axis::Key, row) as u32), (expected.source, expected.key));
-                prop_assert_eq!(columns.values.each_ref().map(|column| column.get(row)), expected.values);
+                prop_assert_eq!((columns.source[row], columns.number(Axis::Key, row) as u32), (expected.source, expected.key()));
+                for (value, column) in columns.values.iter().enumerate() {
+                    prop_assert_eq!(column.get(row), expected.number(value));
+                }
                 prop_assert_eq!(columns.sums(row), expected.sums());
             }
         }
@@ -482,7 +612,7 @@ mod tests {
             (Value::Duration, Some(6)),
             (Value::FirstByte, Some(u64::MAX)),
         ] {
-            assert_eq!(row.values[value as usize], number);
+            assert_eq!(row.number(value as usize), number);
         }
         assert_eq!(row.sums().total, 3);
     }

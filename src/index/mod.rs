@@ -49,6 +49,7 @@ mod retired;
 mod sealed;
 mod sum;
 mod sums;
+mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 mod times;
@@ -78,13 +79,18 @@ use columns::Row;
 use names::{Dictionaries, Kind, Names, Source};
 use prefix::Prefix;
 use retired::Cell;
+use tally::Tally;
 use tree::Day;
 #[cfg(test)]
 use zone::Calendar;
 
-/// Events go into the tree so many at once: sorted, and with one way down for all of a run. Half again as fast as one
-/// by one.
-const WAITING: usize = 1024;
+/// Events go into the tree so many at once: sorted, and summed up before they are added to the sums that there are.
+/// Three times as fast as one by one.
+const WAITING: usize = 4096;
+
+// More could not be summed up at once, nor sorted by keys that hold their number.
+const _: () = assert!(WAITING <= u16::MAX as usize && WAITING <= 1 << ORDER_BITS);
+const ORDER_BITS: u32 = 15;
 
 /// Aggregates that wait, likewise.
 const RETIRED_WAITING: usize = 4096;
@@ -98,6 +104,7 @@ pub(crate) struct Index {
     retired: Retirements,
     /// Events that are not in the tree yet.
     waiting: Vec<Row>,
+    tally: Tally,
     /// Aggregates that are not, with the hour that they are of.
     retired_waiting: Vec<(i64, Cell)>,
     days: Vec<Arc<Day>>,
@@ -124,6 +131,7 @@ impl Index {
             events: 0,
             retired: Retirements::default(),
             waiting: Vec::new(),
+            tally: Tally::default(),
             retired_waiting: Vec::new(),
             days: Vec::new(),
             prefix: Arc::default(),
@@ -203,13 +211,12 @@ impl Index {
 
     /// Takes the waiting events into the tree.
     fn settle(&mut self) {
-        self.waiting.sort_by_cached_key(|row| row.at);
-        let waiting = mem::take(&mut self.waiting);
-        for rows in waiting.chunk_by(|a, b| tree::day_number(a.at) == tree::day_number(b.at)) {
-            self.day(tree::day_number(rows[0].at)).insert(rows);
+        let (mut waiting, mut tally) = (mem::take(&mut self.waiting), mem::take(&mut self.tally));
+        for rows in sorted(&waiting).chunk_by(|a, b| tree::day_number(a.at) == tree::day_number(b.at)) {
+            self.day(tree::day_number(rows[0].at)).insert(rows, &mut tally);
         }
-        self.waiting = waiting;
-        self.waiting.clear();
+        waiting.clear();
+        (self.waiting, self.tally) = (waiting, tally);
         self.keep_to_cap();
     }
 
@@ -280,10 +287,21 @@ impl Index {
             names: self.names.names(),
             revision: self.revision,
             other_bytes: self.waiting.capacity() * size_of::<Row>()
+                + self.tally.heap_bytes()
                 + self.retired_waiting.capacity() * size_of::<(i64, Cell)>()
                 + self.names.heap_bytes(),
         }
     }
+}
+
+/// By time, in the order of their coming where that is equal.
+fn sorted(rows: &[Row]) -> Vec<&Row> {
+    // In one number, time and place: the years 0 to 9999 have less than 2^49 milliseconds.
+    let key =
+        |(row, place): (&Row, u64)| ((row.at - Timestamp::MIN.unix_millis()) as u64) << ORDER_BITS | place;
+    let mut keys = rows.iter().zip(0..).map(key).collect::<Vec<_>>();
+    keys.sort_unstable();
+    keys.into_iter().map(|key| &rows[(key & ((1 << ORDER_BITS) - 1)) as usize]).collect()
 }
 
 /// Events that are known only as aggregates.

@@ -7,11 +7,11 @@ use hashbrown::HashMap;
 use super::{
     Snapshot,
     columns::{Column, Columns, Value},
-    names::{ABORTED, ERROR, FLAG_BITS, UNKNOWN},
     plan::{AXES, Axis, Conditions, Pass, Values},
     query::Stats,
     retired::Retired,
     sums::{ByNumber, Cells, Sums},
+    tally::{BEYOND, CACHE_WRITE_1H, COUNTS, Lanes},
     times::{self, Sealed, Times},
     tree::{Day, Hour, Run},
     walk::Visitor,
@@ -555,57 +555,9 @@ impl Groups {
     }
 }
 
-/// What rows come to, as fast as they can be added up: a line of cache, in which no lane can overflow before there are
-/// more than `u16::MAX` rows, for each of their numbers has 32 bits. The lanes are: counts of rows, errors, aborted and
-/// unknown, 16 bits each; the counts of [`WIDENED`]; what the total is more than input and output; and the rest of
-/// cache writes.
-#[derive(Clone, Debug, Default)]
-#[repr(align(64))]
-struct Lanes([u64; 8]);
-
+/// The numbers of a row that go into [`Lanes`] as they are, from the second lane on.
 const WIDENED: [Value; 5] =
     [Value::Input, Value::Output, Value::CacheRead, Value::CacheWrite, Value::Reasoning];
-const BEYOND: usize = 6;
-const CACHE_WRITE_1H: usize = 7;
-
-/// What a row adds to the first lane, by the flags of its kind.
-const COUNTS: [u64; 1 << FLAG_BITS] = {
-    let mut counts = [1; 1 << FLAG_BITS];
-    let mut flags = 0;
-    while flags < counts.len() {
-        let mut lane = 16;
-        while lane <= 48 {
-            let flag = [ERROR, ABORTED, UNKNOWN][lane / 16 - 1] as usize;
-            if flags & flag != 0 {
-                counts[flags] |= 1 << lane;
-            }
-            lane += 16;
-        }
-        flags += 1;
-    }
-    counts
-};
-
-impl Lanes {
-    fn sums(self) -> Sums {
-        let Self([counts, input, output, cache_read, cache_write, reasoning, beyond, cache_write_1h]) = self;
-        let count = |at: u32| counts >> (16 * at) & u64::from(u16::MAX);
-        Sums {
-            requests: count(0),
-            errors: count(1),
-            aborted: count(2),
-            unknown: count(3),
-            input,
-            output,
-            // Less, too, and then it wraps back.
-            total: (input + output).wrapping_add(beyond),
-            cache_read,
-            cache_write,
-            cache_write_1h,
-            reasoning,
-        }
-    }
-}
 
 /// Rows whose numbers are widened at once: few enough to stay in the nearest cache.
 const BLOCK: usize = 256;

@@ -92,7 +92,7 @@ impl AddAssign for Sums {
 }
 
 /// The sums of some events, and the same by each number that they have on an axis.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cells {
     pub(super) all: Sums,
     /// By model, source and kind. Keys are too many to be told apart in every quarter of an hour.
@@ -100,6 +100,10 @@ pub(super) struct Cells {
 }
 
 impl Cells {
+    pub(super) fn new(all: Sums, by: [ByNumber; 3]) -> Self {
+        Self { all, by }
+    }
+
     pub(super) fn add(&mut self, numbers: [u16; 3], sums: Sums) {
         self.all += sums;
         for (by, number) in self.by.iter_mut().zip(numbers) {
@@ -110,7 +114,7 @@ impl Cells {
     pub(super) fn merge(&mut self, other: &Self) {
         self.all += other.all;
         for (mine, theirs) in self.by.iter_mut().zip(&other.by) {
-            theirs.iter().for_each(|(number, sums)| mine.add(number, *sums));
+            mine.merge(theirs);
         }
     }
 
@@ -125,7 +129,7 @@ impl Cells {
 }
 
 /// Sums by a number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ByNumber {
     /// Rising. Apart from the sums, so that a search touches few lines of cache.
     numbers: Vec<u32>,
@@ -133,6 +137,11 @@ pub(super) struct ByNumber {
 }
 
 impl ByNumber {
+    /// Of `numbers` that rise.
+    pub(super) fn new(numbers: Vec<u32>, sums: Vec<Sums>) -> Self {
+        Self { numbers, sums }
+    }
+
     pub(super) fn add(&mut self, number: u32, sums: Sums) {
         match self.find(number) {
             Ok(at) => self.sums[at] += sums,
@@ -140,6 +149,33 @@ impl ByNumber {
                 insert(&mut self.numbers, at, number);
                 insert(&mut self.sums, at, sums);
             }
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        let missing = other.numbers.iter().filter(|number| self.find(**number).is_err()).count();
+        if missing == 0 {
+            other.iter().for_each(|(number, sums)| self.add(number, *sums));
+            return;
+        }
+        let (mut from, mut to) = (self.numbers.len(), self.numbers.len() + missing);
+        reserve(&mut self.numbers, missing);
+        self.numbers.resize(to, 0);
+        reserve(&mut self.sums, missing);
+        self.sums.resize(to, Sums::default());
+        // From the end, so that each is moved once.
+        for (number, sums) in other.numbers.iter().zip(&other.sums).rev() {
+            while from > 0 && self.numbers[from - 1] > *number {
+                (from, to) = (from - 1, to - 1);
+                (self.numbers[to], self.sums[to]) = (self.numbers[from], self.sums[from]);
+            }
+            let mut sums = *sums;
+            if from > 0 && self.numbers[from - 1] == *number {
+                from -= 1;
+                sums += self.sums[from];
+            }
+            to -= 1;
+            (self.numbers[to], self.sums[to]) = (*number, sums);
         }
     }
 
@@ -177,5 +213,35 @@ pub(super) fn insert<T>(vec: &mut Vec<T>, at: usize, value: T) {
 pub(super) fn reserve<T>(vec: &mut Vec<T>, more: usize) {
     if vec.capacity() - vec.len() < more {
         vec.reserve_exact(more.max(vec.len() / 8));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn some() -> impl Strategy<Value = Vec<(u32, Sums)>> {
+        let requests = prop_oneof![4 => 0..1_000_u64, 1 => any::<u64>()];
+        let sums = requests.prop_map(|requests| Sums { requests, ..Sums::default() });
+        prop::collection::vec((0..40_u32, sums), 0..40)
+    }
+
+    fn by_number(added: &[(u32, Sums)]) -> ByNumber {
+        let mut by = ByNumber::default();
+        added.iter().for_each(|(number, sums)| by.add(*number, *sums));
+        by
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_merged_is_what_would_have_been_added_one_by_one(mut first in some(), second in some()) {
+            let mut merged = by_number(&first);
+            merged.merge(&by_number(&second));
+            first.extend(second);
+            prop_assert_eq!(&merged, &by_number(&first));
+            prop_assert!(merged.numbers.is_sorted_by(|a, b| a < b));
+        }
     }
 }

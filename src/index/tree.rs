@@ -9,6 +9,7 @@ use super::{
     retired::{Cell, Retired},
     sealed::SealedDay,
     sums::{ByNumber, Cells, Sums, insert},
+    tally::Tally,
 };
 
 // In milliseconds.
@@ -84,14 +85,13 @@ impl Day {
     }
 
     /// Takes in `rows`, which are sorted by time and of this day.
-    pub(super) fn insert(&mut self, rows: &[Row]) {
+    pub(super) fn insert(&mut self, rows: &[&Row], tally: &mut Tally) {
         self.sealed = None;
-        for row in rows {
-            self.keys.add(row.key, row.sums());
-        }
+        self.keys.merge(&tally.by_key(rows));
         for rows in rows.chunk_by(|a, b| hour_start(a.at) == hour_start(b.at)) {
             let at = self.hour(hour_start(rows[0].at));
-            let cells = Arc::make_mut(&mut self.hours[at]).insert(rows);
+            let cells = tally.cells(rows);
+            Arc::make_mut(&mut self.hours[at]).insert(rows, &cells);
             self.heads[at].sums += cells.all;
             self.cells.merge(&cells);
         }
@@ -180,23 +180,21 @@ impl Hour {
         Self { start, cells: Cells::default(), runs: Vec::new(), retired: None }
     }
 
-    /// Takes in `rows`, which are sorted by time and of this hour; returns their sums.
-    fn insert(&mut self, rows: &[Row]) -> Cells {
+    /// Takes in `rows`, which are sorted by time and of this hour, and come to `cells`.
+    fn insert(&mut self, rows: &[&Row], cells: &Cells) {
         let start = self.start;
         let at = |row: &Row| (row.at - start) as u32;
-        let mut all = Cells::default();
         for mut rows in rows.chunk_by(|a, b| at(a) / QUARTER == at(b) / QUARTER) {
             while let Some(first) = rows.first() {
                 let to = self.run_for(at(first));
                 let next = self.runs.get(to + 1).map_or(u32::MAX, |next| next.first());
                 let run = Arc::make_mut(&mut self.runs[to]);
                 let here = rows.partition_point(|row| at(row) < next).min(MAX_RUN - run.columns.len());
-                all.merge(&run.insert(start, &rows[..here]));
+                run.insert(start, &rows[..here]);
                 rows = &rows[here..];
             }
         }
-        self.cells.merge(&all);
-        all
+        self.cells.merge(cells);
     }
 
     fn insert_retired(&mut self, retired: Vec<Cell>) {
@@ -301,23 +299,23 @@ impl Run {
         self.columns.at()[self.columns.len() - 1]
     }
 
-    /// Takes in `rows`, which are sorted by time and of the hour that begins at `start`; returns their sums.
-    fn insert(&mut self, start: i64, rows: &[Row]) -> Cells {
-        // By themselves first: once for the run, its hour and its day.
-        let mut cells = Cells::default();
-        for row in rows {
-            cells.add([row.model, row.source, row.kind], row.sums());
-        }
-        self.sums += cells.all;
+    /// Takes in `rows`, which are sorted by time and of the hour that begins at `start`.
+    fn insert(&mut self, start: i64, rows: &[&Row]) {
+        self.sums += Tally::all(rows);
         self.columns.insert(start, rows);
-        cells
     }
 
     /// Takes out the events from `row` on.
     fn split_off(&mut self, row: usize) -> Self {
         let columns = self.columns.split_off(row);
-        self.sums = sums_of(&self.columns).all;
-        Self { sums: sums_of(&columns).all, columns }
+        let sums = |columns: &Columns| {
+            (0..columns.len()).fold(Sums::default(), |mut sums, row| {
+                sums += columns.sums(row);
+                sums
+            })
+        };
+        self.sums = sums(&self.columns);
+        Self { sums: sums(&columns), columns }
     }
 
     fn heap_bytes(&self) -> usize {

@@ -10,6 +10,8 @@ use crate::{
     index::{
         Answer, Bucket, Cursor, Dimension, Filter, Grouping, Index, Interval, Measure, Pattern, Query,
         Snapshot, Sums,
+        plan::Axis,
+        sums::{ByNumber, Cells},
     },
 };
 
@@ -283,6 +285,30 @@ proptest! {
         for (range, query) in asked {
             let (from, to) = ask(&history, range);
             check(&snapshot, &history, &Query { from, to, ..query })?;
+        }
+    }
+
+    #[test]
+    fn each_node_has_the_sums_of_its_events(history in histories(), late in histories(), part in parts()) {
+        let snapshot = indexed_in_parts(history.iter().chain(&late), part);
+        for day in &snapshot.days {
+            let (mut of_day, mut by_key) = (Cells::default(), ByNumber::default());
+            for (hour, head) in day.hours.iter().zip(&day.heads) {
+                let mut of_hour = Cells::default();
+                for run in &hour.runs {
+                    let (columns, mut of_run) = (&run.columns, Sums::default());
+                    for row in 0..columns.len() {
+                        let numbers = [columns.model()[row], columns.source()[row], columns.kind()[row]];
+                        of_run += columns.sums(row);
+                        of_hour.add(numbers, columns.sums(row));
+                        by_key.add(columns.number(Axis::Key, row) as u32, columns.sums(row));
+                    }
+                    prop_assert_eq!(run.sums, of_run);
+                }
+                prop_assert_eq!((&hour.cells, head.sums), (&of_hour, of_hour.all));
+                of_day.merge(&of_hour);
+            }
+            prop_assert_eq!((&day.cells, &day.keys), (&of_day, &by_key));
         }
     }
 

@@ -114,7 +114,12 @@ impl Dictionaries {
         }
     }
 
+    #[inline]
     pub(super) fn model(&mut self, name: &str) -> u16 {
+        self.models.find_recent(name).map_or_else(|| self.far_model(name), |id| id as u16)
+    }
+
+    fn far_model(&mut self, name: &str) -> u16 {
         if let Some(id) = self.models.find(name) {
             return id as u16;
         }
@@ -122,13 +127,18 @@ impl Dictionaries {
         if name == OTHER {
             self.has_other_model = true;
         } else if name.len() > MAX_NAME || told_apart >= self.caps.models.min(Caps::MOST_MODELS) {
-            return self.model(OTHER);
+            return self.far_model(OTHER);
         }
         self.models.push(Arc::from(name)) as u16
     }
 
+    #[inline]
     pub(super) fn key(&mut self, key: Option<KeyHash>) -> u32 {
         let Some(key) = key else { return 0 };
+        self.keys.find_recent(&key).map_or_else(|| self.far_key(key), |id| id + FIRST_KEY)
+    }
+
+    fn far_key(&mut self, key: KeyHash) -> u32 {
         if let Some(id) = self.keys.find(&key) {
             return id + FIRST_KEY;
         }
@@ -138,25 +148,35 @@ impl Dictionaries {
         self.keys.push(key) + FIRST_KEY
     }
 
+    #[inline]
     pub(super) fn source(&mut self, source: &Source<&str>) -> u16 {
+        self.sources.find_recent(source).map_or_else(|| self.far_source(source), |id| id as u16)
+    }
+
+    fn far_source(&mut self, source: &Source<&str>) -> u16 {
         if let Some(id) = self.sources.find(source) {
             return id as u16;
         }
         let rest = if source.is_retired { None } else { Some(OTHER) };
         let other = Source { provider: Some(OTHER), operation: rest, endpoint: rest, ..*source };
         if self.sources.values.len() >= MAX_SOURCES && *source != other {
-            return self.source(&other);
+            return self.far_source(&other);
         }
         self.sources.push(source.owned()) as u16
     }
 
     /// The number of a kind, with its flags in the lowest bits.
+    #[inline]
     pub(super) fn kind(&mut self, kind: Kind, flags: u16) -> u16 {
-        let id = self.kinds.find(&kind).unwrap_or_else(|| {
+        let id = self.kinds.find_recent(&kind).unwrap_or_else(|| self.far_kind(kind));
+        (id as u16) << FLAG_BITS | flags
+    }
+
+    fn far_kind(&mut self, kind: Kind) -> u32 {
+        self.kinds.find(&kind).unwrap_or_else(|| {
             let kind = if self.kinds.values.len() < MAX_KINDS { kind } else { Kind { status: None, ..kind } };
             self.kinds.find(&kind).unwrap_or_else(|| self.kinds.push(kind))
-        });
-        (id as u16) << FLAG_BITS | flags
+        })
     }
 
     /// What is left of a source and a kind when an event is retired.
@@ -194,15 +214,87 @@ struct Dictionary<T> {
     /// Each value is kept once, in the list.
     ids: HashTable<u32>,
     values: List<T>,
+    /// What was found last, by some bits of a [`Glance`]: of most values there are few. It is compared before it is taken
+    /// for right.
+    recent: Box<[u32; RECENT]>,
+}
+
+const RECENT: usize = 4096;
+
+/// A number by which to tell values apart at a glance: cheaper than a hash, and no harm is done if many have the same.
+trait Glance {
+    fn glance(&self) -> u64;
+}
+
+impl Glance for str {
+    #[inline]
+    fn glance(&self) -> u64 {
+        let bytes = self.as_bytes();
+        match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(first), Some(last)) => {
+                u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29) ^ bytes.len() as u64
+            }
+            _ => bytes.iter().fold(0, |glance, byte| glance << 8 | u64::from(*byte)),
+        }
+    }
+}
+
+impl Glance for KeyHash {
+    #[inline]
+    fn glance(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = *self.as_bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+impl Glance for Source<&str> {
+    #[inline]
+    fn glance(&self) -> u64 {
+        let Self { provider, operation, endpoint, .. } = self;
+        let texts = [provider, operation, endpoint];
+        texts.into_iter().fold(0, |glance, text| text.map_or(0, Glance::glance) ^ glance.rotate_left(21))
+    }
+}
+
+impl Glance for Kind {
+    #[inline]
+    fn glance(&self) -> u64 {
+        let Self { status, stream, usage, end, .. } = *self;
+        let status = status.map_or(0, u64::from);
+        let stream = stream.map_or(0, |stream| u64::from(stream) + 1);
+        status
+            | stream << 16
+            | usage.map_or(0, |usage| usage as u64 + 1) << 18
+            | end.map_or(0, |end| end as u64 + 1) << 24
+    }
 }
 
 impl<T> Default for Dictionary<T> {
     fn default() -> Self {
-        Self { hasher: DefaultHashBuilder::default(), ids: HashTable::new(), values: List::default() }
+        Self {
+            hasher: DefaultHashBuilder::default(),
+            ids: HashTable::new(),
+            values: List::default(),
+            recent: Box::new([0; RECENT]),
+        }
     }
 }
 
 impl<T: Hash + Clone> Dictionary<T> {
+    /// [`find`](Self::find), fast if `value` or the like of it was looked for before.
+    #[inline]
+    fn find_recent<Q: Glance + Hash + Equivalent<T> + ?Sized>(&mut self, value: &Q) -> Option<u32> {
+        // The upper bits of a product depend on all bits of its factors.
+        let at = value.glance().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - RECENT.trailing_zeros());
+        let id = self.recent[at as usize];
+        if self.values.get(id as usize).is_some_and(|known| value.equivalent(known)) {
+            return Some(id);
+        }
+        let id = self.find(value)?;
+        self.recent[at as usize] = id;
+        Some(id)
+    }
+
     #[inline]
     fn find<Q: Hash + Equivalent<T> + ?Sized>(&self, value: &Q) -> Option<u32> {
         let known = |id: &u32| self.values.get(*id as usize).is_some_and(|known| value.equivalent(known));
@@ -211,7 +303,7 @@ impl<T: Hash + Clone> Dictionary<T> {
 
     /// Takes in a value that is not known.
     fn push(&mut self, value: T) -> u32 {
-        let Self { hasher, ids, values } = self;
+        let Self { hasher, ids, values, .. } = self;
         let id = values.len() as u32;
         let hash = hasher.hash_one(&value);
         values.push(value);
@@ -221,7 +313,7 @@ impl<T: Hash + Clone> Dictionary<T> {
 
     /// Without what the values own.
     fn heap_bytes(&self) -> usize {
-        self.ids.allocation_size() + self.values.heap_bytes()
+        self.ids.allocation_size() + self.values.heap_bytes() + size_of_val(&*self.recent)
     }
 }
 
@@ -423,6 +515,44 @@ mod tests {
         assert_eq!(names.key(0), None);
         assert_eq!(names.key(OTHER_KEY), Some(KeyName::Other));
         assert_eq!(names.key(3), Some(KeyName::Hash(KeyHash::of(&[8]))));
+    }
+
+    #[test]
+    fn what_looks_alike_at_a_glance_is_told_apart() {
+        let mut names = Dictionaries::new(Caps::default());
+        let models = ["", "a", "a\0", "\0a", "begin-01-the-end", "begin-02-the-end", "begin-00-the-end"];
+        let keys = ["00", "01", "02"].map(|end| format!("{}{end}", "ab".repeat(31)).parse().unwrap());
+        let mut kinds = Vec::new();
+        for status in [200, 65_535] {
+            for usage in [None, Some(UsageQuality::Complete), Some(UsageQuality::Unknown)] {
+                for end in [None, Some(Ending::Complete), Some(Ending::Unknown)] {
+                    for stream in [None, Some(false), Some(true)] {
+                        let class = class(status);
+                        kinds.push(Kind {
+                            class,
+                            status: Some(status),
+                            stream,
+                            usage,
+                            end,
+                            is_retired: false,
+                        });
+                    }
+                }
+            }
+        }
+        kinds.extend([Kind::retired(2), Kind::retired(6)]);
+        for _ in 0..2 {
+            assert!((0..).zip(models).all(|(number, model)| names.model(model) == number));
+            assert!((FIRST_KEY..).zip(keys).all(|(number, key)| names.key(Some(key)) == number));
+            assert!((0..).zip(&kinds).all(|(number, kind)| names.kind(*kind, 0) == number << FLAG_BITS));
+        }
+        let mut id = |event: &UsageEvent| names.source(&Source::of(&event.into()));
+        let (of_a, of_b) = (event("a"), event("b"));
+        let mut moved = event("a");
+        moved.operation = moved.endpoint.take();
+        for _ in 0..2 {
+            assert_eq!([id(&of_a), id(&of_b), id(&moved)], [0, 1, 2]);
+        }
     }
 
     /// F43: whatever statuses a file claims.

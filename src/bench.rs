@@ -40,7 +40,7 @@ pub fn parse(file: &Path, threads: usize) -> io::Result<u64> {
 /// Loads a usage file into an index.
 pub fn load(file: &Path, threads: usize) -> io::Result<Index> {
     let mut index = index::Index::default();
-    store::read(file, threads, |event| index.insert(event))?;
+    store::read(file, threads, |event| index.take_in(event))?;
     let snapshot = index.snapshot();
     Ok(Index { snapshot, _writers: index })
 }

@@ -84,15 +84,14 @@ impl Row {
 
     #[inline]
     fn of(at: i64, model: u16, kind: u16, source: u16, numbers: [Option<u64>; VALUES]) -> Self {
-        let is_wide = numbers.iter().any(|number| *number >= Some(ABSENT.into()));
-        Self {
-            at,
-            model,
-            kind,
-            source,
-            values: numbers.map(|number| number.map_or(ABSENT, |number| number as u32)),
-            wide: is_wide.then(|| Box::new(numbers)),
+        let (mut values, mut is_wide) = ([ABSENT; VALUES], false);
+        for (value, number) in values.iter_mut().zip(&numbers) {
+            if let Some(number) = *number {
+                *value = number as u32;
+                is_wide |= number >= ABSENT.into();
+            }
         }
+        Self { at, model, kind, source, values, wide: is_wide.then(|| Box::new(numbers)) }
     }
 
     #[inline]

@@ -144,15 +144,19 @@ impl Index {
 
     /// Takes `event` in. It is seen by the snapshots made from now on.
     pub(crate) fn insert<'a>(&mut self, event: impl Into<EventRef<'a>>) {
-        let event = event.into();
+        self.take_in(&event.into());
+    }
+
+    /// [`insert`](Self::insert) for many events, which are not moved again.
+    pub(crate) fn take_in(&mut self, event: &EventRef<'_>) {
         self.change();
         self.events += 1;
 
         let model = self.names.model(event.model);
-        let kind = self.names.kind(Kind::of(&event), names::flags(&event));
-        let source = self.names.source(&Source::of(&event));
+        let kind = self.names.kind(Kind::of(event), names::flags(event));
+        let source = self.names.source(&Source::of(event));
         let key = self.names.key(event.key);
-        self.waiting.push(Row::new(&event, model, kind, source, key));
+        self.waiting.push(Row::new(event, model, kind, source, key));
         if self.waiting.len() == WAITING {
             self.settle();
         }

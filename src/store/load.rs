@@ -57,7 +57,7 @@ pub(super) fn threads(bytes: u64) -> usize {
 pub(super) fn load(
     file: impl Read + Send,
     threads: usize,
-    each: impl FnMut(EventRef<'_>) + Send,
+    each: impl FnMut(&EventRef<'_>) + Send,
     progress: impl FnMut(&History) + Send,
 ) -> io::Result<History> {
     Load::new(Pieces::new(file, PIECE, MAX_LINE), each, progress).run(threads)
@@ -90,7 +90,7 @@ enum End {
 impl<R, E, P> Load<R, E, P>
 where
     R: Read + Send,
-    E: FnMut(EventRef<'_>) + Send,
+    E: FnMut(&EventRef<'_>) + Send,
     P: FnMut(&History) + Send,
 {
     fn new(pieces: Pieces<R>, each: E, progress: P) -> Self {
@@ -144,13 +144,13 @@ impl<R, E, P> Load<R, E, P> {
     }
 }
 
-impl<E: FnMut(EventRef<'_>), P: FnMut(&History)> Turns<E, P> {
+impl<E: FnMut(&EventRef<'_>), P: FnMut(&History)> Turns<E, P> {
     fn take(&mut self, parsed: Parsed<'_>) {
         let Self { lines, history, each, progress, .. } = self;
         for event in &parsed.events {
             match event {
-                Event::Borrowed(event) => each(*event),
-                Event::Owned(event) => each((&**event).into()),
+                Event::Borrowed(event) => each(event),
+                Event::Owned(event) => each(&(&**event).into()),
             }
         }
         history.events += parsed.events.len() as u64;
@@ -421,7 +421,7 @@ mod tests {
 
     fn loaded_by(threads: usize, size: usize, file: &[u8]) -> (Vec<UsageEvent>, History) {
         let mut events = Vec::new();
-        let each = |event: EventRef<'_>| events.push(event.to_owned());
+        let each = |event: &EventRef<'_>| events.push(EventRef::to_owned(*event));
         let history = Load::new(Pieces::new(file, size, MAX_LINE), each, |_| {}).run(threads).unwrap();
         (events, history)
     }
@@ -561,7 +561,7 @@ mod tests {
         for threads in [1, 3] {
             let mut events = 0;
             let file = whole.as_bytes().chain(Broken);
-            let each = |_: EventRef<'_>| events += 1;
+            let each = |_: &EventRef<'_>| events += 1;
             let error = Load::new(Pieces::new(file, 200, MAX_LINE), each, |_| {}).run(threads).unwrap_err();
             assert_eq!(error.to_string(), "broken");
             // Not the third: to see its end takes the read that fails.
@@ -576,7 +576,7 @@ mod tests {
             let mut told = Vec::new();
             let progress = |history: &History| told.push((history.bytes, history.events));
             let pieces = Pieces::new(file.as_bytes(), 1_000, MAX_LINE);
-            let history = Load::new(pieces, |_: EventRef<'_>| {}, progress).run(threads).unwrap();
+            let history = Load::new(pieces, |_: &EventRef<'_>| {}, progress).run(threads).unwrap();
             assert!(told.len() > 100 && told.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{told:?}");
             assert_eq!(told.last(), Some(&(file.len() as u64, 1_000)));
             assert_eq!((history.bytes, history.events, history.bad_lines), (file.len() as u64, 1_000, 1_000));
@@ -588,7 +588,7 @@ mod tests {
     fn a_panic_ends_the_load() {
         let file = format!("{ORIGINAL}\n").repeat(100);
         let events = AtomicUsize::new(0);
-        let each = |_: EventRef<'_>| assert!(events.fetch_add(1, Ordering::Relaxed) < 50, "enough");
+        let each = |_: &EventRef<'_>| assert!(events.fetch_add(1, Ordering::Relaxed) < 50, "enough");
         let load = Load::new(Pieces::new(file.as_bytes(), 500, MAX_LINE), each, |_| {});
         let load = std::panic::AssertUnwindSafe(|| load.run(4));
         assert!(std::panic::catch_unwind(load).is_err());

@@ -63,9 +63,8 @@ pub(crate) struct Opened<D = UsageFile> {
 
 /// What a history is made of.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every one is of the large variant")]
 pub(crate) enum Past<'a> {
-    Event(EventRef<'a>),
+    Event(&'a EventRef<'a>),
     /// Of events that are in no file any more.
     Sums(&'a Aggregate),
 }
@@ -107,7 +106,7 @@ pub(crate) fn open(
 
     load_aggregates(&*files, &names, |aggregate| each(Past::Sums(aggregate)))
         .map_err(failed("read the aggregates beside"))?;
-    let mut each = |event: EventRef<'_>| each(Past::Event(event));
+    let mut each = |event: &EventRef<'_>| each(Past::Event(event));
     let paths = segments.iter().map(|segment| &*segment.path).chain([path]);
     let total_bytes = paths.filter_map(|path| Some(fs::metadata(path).ok()?.len())).sum();
     let mut history = History::default();
@@ -147,7 +146,7 @@ pub(crate) fn open(
 }
 
 /// Gives every event of a usage file to `each`, and their number.
-pub(crate) fn read(path: &Path, threads: usize, each: impl FnMut(EventRef<'_>) + Send) -> io::Result<u64> {
+pub(crate) fn read(path: &Path, threads: usize, each: impl FnMut(&EventRef<'_>) + Send) -> io::Result<u64> {
     Ok(load::load(File::open(path)?, threads, each, |_| {})?.events)
 }
 
@@ -226,7 +225,7 @@ impl<P: FnMut(Progress) + Send> Meter<P> {
         &mut self,
         path: &Path,
         compression: Compression,
-        each: impl FnMut(EventRef<'_>) + Send,
+        each: impl FnMut(&EventRef<'_>) + Send,
     ) -> io::Result<History> {
         let Self { read, progress } = self;
         let file = File::open(path)?;

@@ -26,9 +26,9 @@ pub(super) struct Seen {
 
 impl Seen {
     /// Passes on the events that no earlier file has.
-    pub(super) fn filter(&mut self, mut each: impl FnMut(EventRef<'_>)) -> impl FnMut(EventRef<'_>) {
-        move |event| {
-            if self.is_new(&event) {
+    pub(super) fn filter(&mut self, mut each: impl FnMut(&EventRef<'_>)) -> impl FnMut(&EventRef<'_>) {
+        move |event: &EventRef<'_>| {
+            if self.is_new(event) {
                 each(event);
             }
         }
@@ -82,7 +82,7 @@ mod tests {
         let count = |seen: &mut Seen, ids: &[Option<&'static str>]| {
             let mut n = 0;
             let mut each = seen.filter(|_| n += 1);
-            ids.iter().for_each(|id| each((&event(*id)).into()));
+            ids.iter().for_each(|id| each(&(&event(*id)).into()));
             drop(each);
             n
         };

@@ -216,7 +216,7 @@ impl Upkeep {
     fn sum_up(&self, segment: &Segment, sum: &mut Sum, is_stopped: IsStopped<'_>) -> io::Result<Absorbed> {
         let file = Stoppable { file: self.files.read(&segment.path)?, is_stopped };
         let file = compress::decoded(file, segment.compression)?;
-        let history = load::load(file, 1, |event| sum.add(&event), |_| {})?;
+        let history = load::load(file, 1, |event| sum.add(event), |_| {})?;
         let load::History { events, bad_lines, bytes, .. } = history;
         Ok(Absorbed { id: segment.id, bytes, events, bad_lines })
     }

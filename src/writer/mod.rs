@@ -62,7 +62,7 @@ use crate::{
 /// Takes in what the history is made of.
 pub(crate) fn take_in(index: &mut Index, past: Past<'_>) {
     match past {
-        Past::Event(event) => index.insert(event),
+        Past::Event(event) => index.take_in(event),
         Past::Sums(Aggregate { cell, counts }) => index.insert_aggregate(&index::Aggregate {
             start: cell.start,
             model: &cell.model,

@@ -216,12 +216,19 @@ impl Index {
     /// Takes the waiting events into the tree.
     fn settle(&mut self) {
         let (mut waiting, mut tally) = (mem::take(&mut self.waiting), mem::take(&mut self.tally));
+        let known = self.days.len();
         for rows in sorted(&waiting).chunk_by(|a, b| tree::day_number(a.at) == tree::day_number(b.at)) {
             self.day(tree::day_number(rows[0].at)).insert(rows, &mut tally);
         }
         waiting.clear();
         (self.waiting, self.tally) = (waiting, tally);
         self.keep_to_cap();
+        if self.days.len() > known {
+            // Of a long history not all at the end, while other threads wait. Not yet the day before the last, which
+            // may still be getting late ones.
+            let over = known.saturating_sub(2)..self.days.len().saturating_sub(2);
+            seal(&mut self.days[over]);
+        }
     }
 
     fn settle_retired(&mut self) {
@@ -278,8 +285,7 @@ impl Index {
         let closed = self.days.len().saturating_sub(1);
         if self.summed < closed {
             Arc::make_mut(&mut self.prefix).replace(&self.days[self.summed..closed]);
-            let open = self.days[self.summed..closed].iter_mut().filter(|day| !day.is_sealed());
-            open.for_each(|day| Arc::make_mut(day).seal());
+            seal(&mut self.days[self.summed..closed]);
             self.summed = closed;
         }
         Snapshot {
@@ -298,14 +304,34 @@ impl Index {
     }
 }
 
+fn seal(days: &mut [Arc<Day>]) {
+    days.iter_mut().filter(|day| !day.is_sealed()).for_each(|day| Arc::make_mut(day).seal());
+}
+
 /// By time, in the order of their coming where that is equal.
 fn sorted(rows: &[Row]) -> Vec<&Row> {
     // In one number, time and place: the years 0 to 9999 have less than 2^49 milliseconds.
     let key =
         |(row, place): (&Row, u64)| ((row.at - Timestamp::MIN.unix_millis()) as u64) << ORDER_BITS | place;
     let mut keys = rows.iter().zip(0..).map(key).collect::<Vec<_>>();
-    keys.sort_unstable();
+    sort(&mut keys);
     keys.into_iter().map(|key| &rows[(key & ((1 << ORDER_BITS) - 1)) as usize]).collect()
+}
+
+/// Fast where each key is near its place: events come in the order of their ends, and are sorted by their beginnings.
+fn sort(keys: &mut [u64]) {
+    let mut steps = keys.len() * 16;
+    for i in 1..keys.len() {
+        let key = keys[i];
+        let mut to = i;
+        while to > 0 && keys[to - 1] > key {
+            keys[to] = keys[to - 1];
+            to -= 1;
+        }
+        keys[to] = key;
+        let Some(left) = steps.checked_sub(i - to) else { return keys.sort_unstable() };
+        steps = left;
+    }
 }
 
 /// Events that are known only as aggregates.

@@ -35,13 +35,16 @@ fn indexed<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> Arc<Snapshot
     indexed_in_parts(events, usize::MAX)
 }
 
-/// With a snapshot after each `part` events: they go into the index then, so that those out of order meet later ones.
+/// With a snapshot after each `part` events: they go into the tree then, so that those out of order meet later ones.
+/// The first of each part go into it before.
 fn indexed_in_parts<'a>(events: impl IntoIterator<Item = &'a UsageEvent>, part: usize) -> Arc<Snapshot> {
     let mut index = Index::default();
     for (i, event) in events.into_iter().enumerate() {
         index.insert(event);
         if i % part == part - 1 {
             index.snapshot();
+        } else if i % part == part / 3 {
+            index.settle();
         }
     }
     index.snapshot()

@@ -11,6 +11,7 @@ use crate::{
         Answer, Bucket, Cursor, Dimension, Filter, Grouping, Index, Interval, Measure, Pattern, Query,
         Snapshot, Sums,
         plan::Axis,
+        sort,
         sums::{ByNumber, Cells},
     },
 };
@@ -310,6 +311,19 @@ proptest! {
             }
             prop_assert_eq!((&day.cells, &day.keys), (&of_day, &by_key));
         }
+    }
+
+    #[test]
+    fn keys_are_sorted_however_far_they_are_from_their_places(
+        mut keys in prop::collection::vec(0..200_u64, 0..300),
+        sorted_by in prop_oneof![Just(1), 2..50_u64, Just(u64::MAX)],
+    ) {
+        let mut expected = keys.clone();
+        expected.sort();
+        // All, nearly all, or none of them in order.
+        keys.sort_by_key(|key| key / sorted_by);
+        sort(&mut keys);
+        prop_assert_eq!(keys, expected);
     }
 
     /// F26

@@ -65,6 +65,26 @@ fn snapshots_share_what_lies_between_them_unchanged() {
     assert!(Arc::ptr_eq(&today.hours[0], &after.days[earlier.len()].hours[0]));
 }
 
+#[test]
+fn days_that_are_over_are_sealed_on_the_way_and_again_after_a_late_event() {
+    let mut index = Index::default();
+    let are_sealed = |index: &Index| index.days.iter().map(|day| day.is_sealed()).collect::<Vec<_>>();
+    let events = Traffic::new(1_000, 5).collect::<Vec<_>>();
+    for day in events.chunks(200) {
+        day.iter().for_each(|event| index.insert(event));
+        index.settle();
+    }
+    assert_eq!(are_sealed(&index), [true, true, true, false, false]);
+    index.insert(&event(at("2026-01-03T12:00:00Z"), "late", 1, 2));
+    index.settle();
+    assert_eq!(are_sealed(&index), [true, true, false, false, false]);
+    index.insert(&event(at("2026-01-06T12:00:00Z"), "next", 1, 2));
+    index.settle();
+    assert_eq!(are_sealed(&index), [true, true, false, true, false, false]);
+    index.snapshot();
+    assert_eq!(are_sealed(&index), [true, true, true, true, true, false]);
+}
+
 /// A late event changes its own day and what the later days begin with.
 #[test]
 fn a_late_event_is_in_every_range_that_holds_its_time() {

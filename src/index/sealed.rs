@@ -4,7 +4,7 @@ use super::{
     plan::Axis,
     sum::Groups,
     sums::{ByNumber, Sums},
-    times::{self, Sealed, Times},
+    times::{Sealed, Times, Took},
     tree::{Day, Hour},
 };
 
@@ -41,7 +41,7 @@ impl SealedDay {
         });
         let mut combining = Some(Combining::new(&numbered, most));
         let mut all = Times::default();
-        let (mut rows, mut places) = (Vec::new(), Vec::new());
+        let (mut rows, mut took) = (Vec::new(), Took::default());
         let mut times_of_hours = Vec::with_capacity(day.hours.len());
         for hour in &day.hours {
             let mut of_hour = [Times::default()];
@@ -49,15 +49,12 @@ impl SealedDay {
                 let columns = &run.columns;
                 rows.clear();
                 rows.extend(0..columns.len() as u32);
-                places.clear();
-                places.resize(rows.len(), 0);
-                times::add_rows(&mut of_hour, columns, &rows, &places);
+                took.look_up(columns, &rows);
+                took.add(&mut of_hour, |_| 0);
                 let numbers = [columns.model(), columns.source(), columns.kind()];
                 for ((times, numbered), numbers) in times_by.iter_mut().zip(&numbered).zip(numbers) {
                     if let Some(times) = times {
-                        places.clear();
-                        places.extend(numbers.iter().map(|number| numbered.places[usize::from(*number)]));
-                        times::add_rows(times, columns, &rows, &places);
+                        took.add(times, |row| numbered.places[usize::from(numbers[row])]);
                     }
                 }
             }

@@ -72,6 +72,54 @@ pub(super) fn add_rows(times: &mut [Times], columns: &Columns, rows: &[u32], pla
     columns.values(Value::FirstByte).each(rows, |i, millis| times[places[i] as usize].first_byte.add(millis));
 }
 
+/// What the rows of a run took, looked up once to be summed up in several ways.
+#[derive(Debug, Default)]
+pub(super) struct Took {
+    durations: Vec<One>,
+    first_bytes: Vec<One>,
+}
+
+#[derive(Debug)]
+struct One {
+    row: u32,
+    bucket: u16,
+    millis: u64,
+    output: Option<u64>,
+}
+
+impl Took {
+    /// Begins again, with all rows of `columns`.
+    pub(super) fn look_up(&mut self, columns: &Columns, rows: &[u32]) {
+        let Self { durations, first_bytes } = self;
+        durations.clear();
+        let outputs = columns.values(Value::Output);
+        columns.values(Value::Duration).each(rows, |i, millis| {
+            let (row, bucket, output) = (rows[i], histogram::bucket(millis), outputs.get(rows[i] as usize));
+            durations.push(One { row, bucket, millis, output });
+        });
+        first_bytes.clear();
+        columns.values(Value::FirstByte).each(rows, |i, millis| {
+            first_bytes.push(One { row: rows[i], bucket: histogram::bucket(millis), millis, output: None });
+        });
+    }
+
+    /// Adds each row to the times at `place`.
+    #[inline]
+    pub(super) fn add(&self, times: &mut [Times], place: impl Fn(usize) -> u32) {
+        for One { row, bucket, millis, output } in &self.durations {
+            let times = &mut times[place(*row as usize) as usize];
+            times.duration.add_to(*bucket, *millis);
+            if let Some(output) = output {
+                times.output = times.output.saturating_add(*output);
+                times.output_millis = times.output_millis.saturating_add(*millis);
+            }
+        }
+        for One { row, bucket, millis, .. } in &self.first_bytes {
+            times[place(*row as usize) as usize].first_byte.add_to(*bucket, *millis);
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Counted {
     count: u64,
@@ -83,7 +131,12 @@ struct Counted {
 impl Counted {
     #[inline]
     fn add(&mut self, millis: u64) {
-        let count = self.bucket(histogram::bucket(millis).into());
+        self.add_to(histogram::bucket(millis), millis);
+    }
+
+    #[inline]
+    fn add_to(&mut self, bucket: u16, millis: u64) {
+        let count = self.bucket(bucket.into());
         *count = count.saturating_add(1);
         self.count += 1;
         self.sum = self.sum.saturating_add(millis);

@@ -8,7 +8,7 @@ use super::{
     sums::{Sums, insert, reserve},
     tally::{COUNTS, Lanes},
 };
-use crate::event::EventRef;
+use crate::{Tokens, event::EventRef};
 
 /// An event on its way into the columns. A line of cache, since a load has millions of them on their way.
 #[derive(Debug)]
@@ -58,40 +58,12 @@ const MERGE: usize = 10;
 
 impl Row {
     /// The event, with the numbers that the dictionaries have for what it repeats.
-    pub(super) fn new(event: &EventRef<'_>, model: u16, kind: u16, source: u16, key: u32) -> Self {
-        let tokens = &event.tokens;
-        let total_is_sum = match (tokens.input, tokens.output, tokens.total) {
-            (Some(input), Some(output), Some(total)) => input.checked_add(output) == Some(total),
-            _ => false,
-        };
-        let mut numbers = [None; VALUES];
-        for (value, number) in [
-            (Value::Key, Some(key.into()).filter(|&key| key != 0)),
-            (Value::Input, tokens.input),
-            (Value::Output, tokens.output),
-            (Value::Total, tokens.total.filter(|_| !total_is_sum)),
-            (Value::CacheRead, tokens.cache_read),
-            (Value::CacheWrite, tokens.cache_write),
-            (Value::CacheWrite1h, tokens.cache_write_1h),
-            (Value::Reasoning, tokens.reasoning),
-            (Value::Duration, event.duration.map(millis)),
-            (Value::FirstByte, event.time_to_first_byte.map(millis)),
-        ] {
-            numbers[value as usize] = number;
-        }
-        Self::of(event.timestamp.unix_millis(), model, kind, source, numbers)
-    }
-
     #[inline]
-    fn of(at: i64, model: u16, kind: u16, source: u16, numbers: [Option<u64>; VALUES]) -> Self {
-        let (mut values, mut is_wide) = ([ABSENT; VALUES], false);
-        for (value, number) in values.iter_mut().zip(&numbers) {
-            if let Some(number) = *number {
-                *value = number as u32;
-                is_wide |= number >= ABSENT.into();
-            }
-        }
-        Self { at, model, kind, source, values, wide: is_wide.then(|| Box::new(numbers)) }
+    pub(super) fn new(event: &EventRef<'_>, model: u16, kind: u16, source: u16, key: u32) -> Self {
+        let mut is_wide = false;
+        let values = numbers(event, key, |number| narrow(number, &mut is_wide));
+        let wide = is_wide.then(|| Box::new(numbers(event, key, |number| number)));
+        Self { at: event.timestamp.unix_millis(), model, kind, source, values, wide }
     }
 
     #[inline]
@@ -119,9 +91,14 @@ impl Row {
         sums(self.kind, |value| self.number(value as usize))
     }
 
-    /// What it adds to sums, unless it has a number too large for that.
+    /// It has a number that is too large for [`lanes`](Self::lanes).
+    pub(super) fn is_wide(&self) -> bool {
+        self.wide.is_some()
+    }
+
+    /// What it adds to sums.
     #[inline]
-    pub(super) fn lanes(&self) -> Option<Lanes> {
+    pub(super) fn lanes(&self) -> Lanes {
         let number = |value: Value| match self.values[value as usize] {
             ABSENT => 0,
             number => u64::from(number),
@@ -131,7 +108,7 @@ impl Row {
             ABSENT => 0,
             total => u64::from(total).wrapping_sub(input + output),
         };
-        let lanes = Lanes([
+        Lanes([
             COUNTS[usize::from(self.kind) % COUNTS.len()],
             input,
             output,
@@ -140,9 +117,39 @@ impl Row {
             number(Value::Reasoning),
             beyond,
             number(Value::CacheWrite1h),
-        ]);
-        self.wide.is_none().then_some(lanes)
+        ])
     }
+}
+
+/// What `each` makes of the numbers that an event has, in the order of [`Value`].
+#[inline]
+fn numbers<T>(event: &EventRef<'_>, key: u32, mut each: impl FnMut(Option<u64>) -> T) -> [T; VALUES] {
+    let Tokens { input, output, total, cache_read, cache_write, cache_write_1h, reasoning } = event.tokens;
+    let total_is_sum = match (input, output, total) {
+        (Some(input), Some(output), Some(total)) => input.checked_add(output) == Some(total),
+        _ => false,
+    };
+    [
+        each(Some(key.into()).filter(|&key| key != 0)),
+        each(input),
+        each(output),
+        each(total.filter(|_| !total_is_sum)),
+        each(cache_read),
+        each(cache_write),
+        each(cache_write_1h),
+        each(reasoning),
+        each(event.duration.map(millis)),
+        each(event.time_to_first_byte.map(millis)),
+    ]
+}
+
+/// In four bytes, if that is enough.
+#[inline]
+fn narrow(number: Option<u64>, is_wide: &mut bool) -> u32 {
+    number.map_or(ABSENT, |number| {
+        *is_wide |= number >= ABSENT.into();
+        number as u32
+    })
 }
 
 /// Whole milliseconds, rounded.
@@ -275,7 +282,7 @@ impl Columns {
         self.kind.extend(rows.iter().map(|row| row.kind));
         reserve(&mut self.source, rows.len());
         self.source.extend(rows.iter().map(|row| row.source));
-        let are_narrow = rows.iter().all(|row| row.wide.is_none());
+        let are_narrow = !rows.iter().any(|row| row.is_wide());
         for (value, column) in self.values.iter_mut().enumerate() {
             if are_narrow {
                 column.append(len, rows.iter().map(|row| row.values[value]));
@@ -297,9 +304,17 @@ impl Columns {
     }
 
     fn row(&self, start: i64, row: usize) -> Row {
+        let mut is_wide = false;
         let numbers = self.values.each_ref().map(|column| column.get(row));
-        let at = start + i64::from(self.at[row]);
-        Row::of(at, self.model[row], self.kind[row], self.source[row], numbers)
+        let values = numbers.map(|number| narrow(number, &mut is_wide));
+        Row {
+            at: start + i64::from(self.at[row]),
+            model: self.model[row],
+            kind: self.kind[row],
+            source: self.source[row],
+            values,
+            wide: is_wide.then(|| Box::new(numbers)),
+        }
     }
 
     fn insert_one(&mut self, at: u32, row: &Row) {

@@ -217,7 +217,7 @@ impl Index {
     fn settle(&mut self) {
         let (mut waiting, mut tally) = (mem::take(&mut self.waiting), mem::take(&mut self.tally));
         let known = self.days.len();
-        for rows in sorted(&waiting).chunk_by(|a, b| tree::day_number(a.at) == tree::day_number(b.at)) {
+        for rows in tree::by_time(&sorted(&waiting), tree::DAY) {
             self.day(tree::day_number(rows[0].at)).insert(rows, &mut tally);
         }
         waiting.clear();

@@ -251,8 +251,8 @@ impl Glance for Source<&str> {
     #[inline]
     fn glance(&self) -> u64 {
         let Self { provider, operation, endpoint, .. } = self;
-        let texts = [provider, operation, endpoint];
-        texts.into_iter().fold(0, |glance, text| text.map_or(0, Glance::glance) ^ glance.rotate_left(21))
+        let glance = |text: &Option<&str>| text.map_or(0, Glance::glance);
+        glance(provider) ^ glance(operation).rotate_left(21) ^ glance(endpoint).rotate_left(42)
     }
 }
 

@@ -76,9 +76,9 @@ impl Tally {
     pub(super) fn all(rows: &[&Row]) -> Sums {
         let (mut all, mut rest) = (Lanes::default(), Sums::default());
         for row in rows {
-            match row.lanes() {
-                Some(lanes) => all.add(&lanes),
-                None => rest += row.sums(),
+            match row.is_wide() {
+                false => all.add(&row.lanes()),
+                true => rest += row.sums(),
             }
         }
         rest += all.sums();
@@ -87,28 +87,26 @@ impl Tally {
 
     pub(super) fn cells(&mut self, rows: &[&Row]) -> Cells {
         let mut all = Lanes::default();
-        for row in rows {
-            let Some(lanes) = row.lanes() else { continue };
+        for row in rows.iter().filter(|row| !row.is_wide()) {
+            let lanes = row.lanes();
             all.add(&lanes);
             for (by, number) in self.by.iter_mut().zip(row.numbers()) {
                 by.add(number.into(), &lanes);
             }
         }
         let mut cells = Cells::new(all.sums(), self.by.each_mut().map(TallyBy::drain));
-        for row in rows.iter().filter(|row| row.lanes().is_none()) {
+        for row in rows.iter().filter(|row| row.is_wide()) {
             cells.add(row.numbers(), row.sums());
         }
         cells
     }
 
     pub(super) fn by_key(&mut self, rows: &[&Row]) -> ByNumber {
-        for row in rows {
-            if let Some(lanes) = row.lanes() {
-                self.by_key.add(row.key(), &lanes);
-            }
+        for row in rows.iter().filter(|row| !row.is_wide()) {
+            self.by_key.add(row.key(), &row.lanes());
         }
         let mut by = self.by_key.drain();
-        for row in rows.iter().filter(|row| row.lanes().is_none()) {
+        for row in rows.iter().filter(|row| row.is_wide()) {
             by.add(row.key(), row.sums());
         }
         by

@@ -1,6 +1,6 @@
 //! Days of hours of runs of events; each node has the sums of what is below it.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use super::{
     columns::{Columns, Row},
@@ -28,6 +28,17 @@ pub(super) fn day_number(at: i64) -> i32 {
 /// The first millisecond of the hour of `at`.
 pub(super) fn hour_start(at: i64) -> i64 {
     at - at.rem_euclid(HOUR)
+}
+
+/// `rows`, which are sorted by time, by pieces of time that are `length` milliseconds long.
+pub(super) fn by_time<'a, 'r>(mut rows: &'a [&'r Row], length: i64) -> impl Iterator<Item = &'a [&'r Row]> {
+    iter::from_fn(move || {
+        let first = rows.first()?.at;
+        let end = first - first.rem_euclid(length) + length;
+        let (piece, later) = rows.split_at(rows.partition_point(|row| row.at < end));
+        rows = later;
+        Some(piece)
+    })
 }
 
 /// A UTC day with events.
@@ -88,7 +99,7 @@ impl Day {
     pub(super) fn insert(&mut self, rows: &[&Row], tally: &mut Tally) {
         self.sealed = None;
         self.keys.merge(&tally.by_key(rows));
-        for rows in rows.chunk_by(|a, b| hour_start(a.at) == hour_start(b.at)) {
+        for rows in by_time(rows, HOUR) {
             let at = self.hour(hour_start(rows[0].at));
             let cells = tally.cells(rows);
             Arc::make_mut(&mut self.hours[at]).insert(rows, &cells);
@@ -184,7 +195,7 @@ impl Hour {
     fn insert(&mut self, rows: &[&Row], cells: &Cells) {
         let start = self.start;
         let at = |row: &Row| (row.at - start) as u32;
-        for mut rows in rows.chunk_by(|a, b| at(a) / QUARTER == at(b) / QUARTER) {
+        for mut rows in by_time(rows, QUARTER.into()) {
             while let Some(first) = rows.first() {
                 let to = self.run_for(at(first));
                 let next = self.runs.get(to + 1).map_or(u32::MAX, |next| next.first());

@@ -437,9 +437,18 @@ impl Response {
         .sum()
     }
 
-    /// Whatever stood at or below `node` in this document does not count any more: the key is there again.
-    fn forget(&mut self, node: NodeId) {
-        let mut slots = self.document.counts.present & self.trie.slots(node);
+    /// Whatever stood at or below `node` in this document, as `slots` say, does not count any more: the key is there
+    /// again.
+    #[inline(always)]
+    fn forget(&mut self, node: NodeId, slots: u32) {
+        if self.document.counts.present & slots != 0 {
+            self.forget_counts(node, slots);
+        }
+    }
+
+    #[cold]
+    fn forget_counts(&mut self, node: NodeId, slots: u32) {
+        let mut slots = self.document.counts.present & slots;
         while slots != 0 {
             // The same count may stand at another path, too.
             if self.trie.contains(node, self.document.origins[slots.trailing_zeros() as usize]) {
@@ -531,8 +540,9 @@ impl Response {
 
 impl Visit for Response {
     fn open(&mut self, node: NodeId) {
-        self.forget(node);
-        match self.trie.action(node) {
+        let (action, slots) = self.trie.place(node);
+        self.forget(node, slots);
+        match action {
             Some(Action::Signal(Signal::Error)) => self.document.is_error = true,
             Some(Action::Signal(Signal::Finish)) => self.document.is_finished = true,
             Some(Action::Signal(Signal::CacheDetail)) => self.document.detail = (None, None),
@@ -541,13 +551,18 @@ impl Visit for Response {
     }
 
     fn scalar(&mut self, node: NodeId, value: Scalar<'_>) {
-        self.forget(node);
-        match (self.trie.action(node), value) {
+        let (action, slots) = self.trie.place(node);
+        self.forget(node, slots);
+        match (action, value) {
             (Some(Action::Count { slot, place, dialects }), value) => {
                 self.count(node, slot, place, dialects, value)
             }
             (Some(Action::Signal(signal)), value) => self.signal(node, signal, value),
             (Some(Action::Model), Scalar::Text(name)) => {
+                if name == &*self.model {
+                    // As in the document before, as a rule.
+                    return;
+                }
                 let name = text::name(name, MAX_MODEL);
                 if !name.is_empty() {
                     self.model = name;

@@ -14,6 +14,7 @@ mod dialect;
 mod framing;
 mod merge;
 mod scan;
+mod simd;
 mod text;
 mod trie;
 
@@ -115,8 +116,10 @@ impl Extractor {
     }
 
     /// Reads the next piece of the body.
+    #[inline]
     pub(crate) fn feed(&mut self, input: &[u8]) {
         match &mut self.source {
+            Source::Plain(Reader { framing: Framing::Sse(sse), documents, .. }) => sse.feed(input, documents),
             Source::Plain(reader) => reader.feed(input),
             Source::Encoded(decoder) => {
                 if let Some(decoder) = decoder {

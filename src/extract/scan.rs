@@ -3,10 +3,10 @@
 //! It takes any split of its input and gives the same visits. It is strict about where it is (a path is a path, a
 //! string is a string), and easy about what it skips: of a value that nobody wants only the end is looked for.
 
-use memchr::{memchr, memchr3};
 use smallvec::SmallVec;
 
 use super::{
+    simd::{self, BLOCK, Block, KEY, Simd, vectorized},
     text,
     trie::{NodeId, Trie},
 };
@@ -45,14 +45,18 @@ pub(super) enum Scalar<'a> {
 enum State {
     /// Before a document.
     Root,
-    /// Before a value; in an array that has just been opened, or its end.
-    Value { first: bool },
-    /// Before a key; in an object that has just been opened, or its end.
-    Key { first: bool },
+    /// Before a key.
+    Key,
+    /// Before the first key of an object, or its end.
+    FirstKey,
     /// In a key.
     InKey,
     /// Behind a key.
     Colon,
+    /// Before a value.
+    Value,
+    /// Before the first value of an array, or its end.
+    FirstValue,
     /// In a string that is wanted.
     Text,
     /// In a string that is not.
@@ -60,7 +64,7 @@ enum State {
     /// In a number or a word; wanted or not.
     Word,
     /// In an object or array that is not wanted.
-    Skip { open: u8, close: u8, in_text: bool },
+    Skip { open: u8, in_text: bool },
     /// Behind a value.
     After,
     /// The document is not JSON. Nothing more is read of it.
@@ -135,21 +139,10 @@ impl Scanner {
 
     /// Reads the next piece.
     pub(super) fn feed(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) {
-        let mut at = 0;
-        while at < input.len() {
-            let rest = &input[at..];
-            at += match self.state {
-                State::Root | State::Value { .. } | State::Key { .. } | State::Colon | State::After => {
-                    self.structure(trie, rest, visit)
-                }
-                State::InKey => self.key(trie, rest),
-                State::Text => self.string(rest, visit),
-                State::SkipText => self.skip_text(rest, visit),
-                State::Word => self.word(rest, visit),
-                State::Skip { open, close, in_text } => self.skip(rest, open, close, in_text, visit),
-                State::Broken => return,
-            };
-        }
+        vectorized!(simd => {
+            let start = self.go_on(simd, trie, input, visit);
+            self.read(simd, trie, input, start, visit);
+        });
     }
 
     /// Says that nothing more comes, which is what ends a number that is a whole document.
@@ -159,144 +152,320 @@ impl Scanner {
         }
     }
 
-    /// Reads from where structure stands to the end of the input, or into a token that goes on beyond it, or behind a
-    /// value that is skipped. Returns how many bytes were used.
-    fn structure(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) -> usize {
-        // Every step knows the next one: with the state at hand, there is little to decide.
+    /// Reads from where structure stands to the end of `input`, or into what goes on beyond it.
+    ///
+    /// What is at hand is read straight on, from a key to its value to what follows it: the state is looked at where
+    /// the way is not the usual one.
+    #[inline(always)]
+    fn read<S: Simd>(&mut self, simd: S, trie: &Trie, input: &[u8], start: usize, visit: &mut impl Visit) {
+        let mut at = start;
         let mut state = self.state;
-        let mut at = 0;
-        loop {
-            at += space(&input[at..]);
+        while state != State::Broken {
+            at = space(simd, input, at);
             let Some(&byte) = input.get(at) else { break };
-            state = match state {
-                State::Key { first } => match byte {
-                    b'"' => {
-                        self.state = State::InKey;
-                        at += 1 + self.key(trie, &input[at + 1..]);
-                        match self.state {
-                            State::Value { .. } => State::Value { first: false },
-                            State::Colon => State::Colon,
-                            _ => return at,
-                        }
+            match state {
+                State::Key | State::FirstKey if byte == b'"' => {
+                    (at, state) = self.members(simd, trie, input, at + 1, visit);
+                    if state != State::InKey {
+                        continue;
                     }
-                    b'}' if first => {
-                        at += 1;
-                        self.pop(visit)
-                    }
-                    _ => State::Broken,
-                },
-                State::Colon if byte == b':' => {
-                    at += 1;
-                    State::Value { first: false }
+                    let Some(end) = text_end(simd, input, at) else {
+                        return self.begin_text(&input[at..], State::InKey);
+                    };
+                    self.node = child(trie, self.top(), &input[at..end]);
+                    at = end + 1;
+                    state = State::Colon;
+                    continue;
                 }
-                State::Value { first: true } if byte == b']' => {
+                State::Key | State::FirstKey => {
                     at += 1;
-                    self.pop(visit)
+                    state = match byte {
+                        b'}' if state == State::FirstKey => self.close(visit),
+                        _ => State::Broken,
+                    };
+                    continue;
+                }
+                State::Colon => {
+                    at += 1;
+                    state = if byte == b':' { State::Value } else { State::Broken };
+                    continue;
+                }
+                State::After => {
+                    at += 1;
+                    state = match byte {
+                        b',' => self.next(),
+                        b']' if self.top_is_array() => self.close(visit),
+                        b'}' if !self.top_is_array() => self.close(visit),
+                        _ => State::Broken,
+                    };
+                    continue;
+                }
+                State::FirstValue if byte == b']' => {
+                    at += 1;
+                    state = self.close(visit);
+                    continue;
                 }
                 State::Root if self.in_root_array && matches!(byte, b']' | b',') => {
                     at += 1;
                     self.in_root_array = byte == b',';
-                    State::Root
+                    continue;
                 }
                 State::Root if byte == b'[' && !self.in_root_array => {
                     at += 1;
                     self.in_root_array = true;
-                    State::Root
+                    continue;
                 }
-                State::Root if byte == b'{' => {
-                    let mut walk = Walk { scanner: self, trie, input, visit };
-                    match walk.object(at + 1, NodeId::ROOT, 0) {
-                        Ok(end) => {
-                            at = end;
-                            visit.end();
-                            State::Root
+                _ => {}
+            }
+
+            let node = self.node;
+            let is_wanted = node != NodeId::NONE;
+            match byte {
+                b'"' => {
+                    at += 1;
+                    let Some(end) = text_end(simd, input, at) else {
+                        return self
+                            .begin_text(&input[at..], if is_wanted { State::Text } else { State::SkipText });
+                    };
+                    if is_wanted {
+                        visit.scalar(node, Scalar::Text(&input[at..end.min(at + MAX_TEXT)]));
+                    }
+                    at = end + 1;
+                }
+                b'{' if trie.has_children(node) => {
+                    at += 1;
+                    self.push(node, false, visit);
+                    state = State::FirstKey;
+                    continue;
+                }
+                b'[' if trie.element(node) != NodeId::NONE => {
+                    at += 1;
+                    self.push(trie.element(node), true, visit);
+                    state = State::FirstValue;
+                    continue;
+                }
+                b'{' | b'[' => {
+                    self.nested = 0;
+                    let Some(end) = self.container_end(simd, input, at + 1, byte, false) else { return };
+                    if is_wanted {
+                        visit.scalar(node, Scalar::Other);
+                    }
+                    at = end;
+                }
+                b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                    let end = word_end(simd, input, at);
+                    if end == input.len() {
+                        self.state = State::Word;
+                        return self.keep(&input[at..]);
+                    }
+                    match scalar(&input[at..end.min(at + MAX_TEXT)]) {
+                        Some(value) if is_wanted => visit.scalar(node, value),
+                        Some(_) => {}
+                        None => {
+                            state = State::Broken;
+                            continue;
                         }
-                        Err(Stopped) => return input.len(),
                     }
+                    at = end;
                 }
-                State::Value { .. } | State::Root => {
-                    at += self.value(trie, &input[at..], visit);
-                    match self.state {
-                        // Behind the value there is as a rule what follows it.
-                        State::After => State::After,
-                        State::Key { .. } => State::Key { first: true },
-                        State::Value { .. } => State::Value { first: true },
-                        State::Root => State::Root,
-                        _ => return at,
-                    }
+                _ => {
+                    state = State::Broken;
+                    continue;
                 }
-                State::After if byte == b',' => {
-                    at += 1;
-                    self.next()
-                }
-                State::After if byte == if self.top_is_array() { b']' } else { b'}' } => {
-                    at += 1;
-                    self.pop(visit)
-                }
-                _ => State::Broken,
-            };
-            if state == State::Broken {
-                break;
+            }
+            state = self.after_value(visit);
+            // As a rule, nothing stands between.
+            if state == State::After && input.get(at) == Some(&b',') {
+                at += 1;
+                state = self.next();
             }
         }
         self.state = state;
-        at
     }
 
-    /// Begins the value that stands at the start of `input`.
-    #[inline]
-    fn value(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) -> usize {
-        let is_wanted = self.node != NodeId::NONE;
-        match input[0] {
-            b'"' if is_wanted => {
-                self.state = State::Text;
-                1 + self.string(&input[1..], visit)
+    /// Reads members of an object, from within the key of the first, as long as they are as most are. Returns where
+    /// that ends, and what comes there: `InKey`, if it is a key that has to be read otherwise.
+    #[inline(always)]
+    fn members<S: Simd>(
+        &mut self,
+        simd: S,
+        trie: &Trie,
+        input: &[u8],
+        start: usize,
+        visit: &mut impl Visit,
+    ) -> (usize, State) {
+        let parent = self.top();
+        let mut at = start;
+        while at < input.len() {
+            let last;
+            let (bytes, limit) = match input[at..].first_chunk() {
+                Some(bytes) => (bytes, BLOCK),
+                None => {
+                    last = simd::last_bytes(input, at);
+                    (&last, input.len() - at)
+                }
+            };
+            let (len, state) = self.member(simd, trie, parent, bytes, limit, visit);
+            at += len;
+            if state != State::InKey {
+                return (at, state);
             }
+            if len == 0 {
+                break;
+            }
+        }
+        (at, State::InKey)
+    }
+
+    /// Reads a member of an object as most are, from within its key: all of it in one block, its value short and no
+    /// object or array. Returns how much was read, and what comes then: `InKey`, if it is the next key, or, where nothing
+    /// was read, this one still. `limit` is how many of the bytes are there.
+    ///
+    /// To compare a block with all that matters, and to count bits, takes less than to look for one thing after the
+    /// other: each look waits for the one before.
+    #[inline(always)]
+    fn member<S: Simd>(
+        &mut self,
+        simd: S,
+        trie: &Trie,
+        parent: NodeId,
+        bytes: &[u8; BLOCK],
+        limit: usize,
+        visit: &mut impl Visit,
+    ) -> (usize, State) {
+        let block = Block::new(simd, bytes);
+        let quotes = block.equal(b'"');
+        let len = quotes.trailing_zeros() as usize;
+        if len >= KEY || bytes[len + 1] != b':' || block.has(b'\\') {
+            return (0, State::InKey);
+        }
+        let key = bytes.first_chunk().unwrap_or(&[0; KEY]);
+        self.node = trie.child_in(simd, parent, key, len);
+        let spaces = block.spaces();
+        let mut start = len + 2;
+        start += usize::from(bytes[start] == b' ');
+        let from = |at: usize| u64::MAX.unbounded_shl(at as u32);
+        let (end, value) = match bytes[start] {
             b'"' => {
-                self.state = State::SkipText;
-                1 + self.skip_text(&input[1..], visit)
-            }
-            b'{' if trie.has_children(self.node) => {
-                self.push(self.node, false, visit);
-                self.state = State::Key { first: true };
-                1
-            }
-            b'[' if trie.element(self.node) != NodeId::NONE => {
-                self.push(trie.element(self.node), true, visit);
-                self.state = State::Value { first: true };
-                1
-            }
-            open @ (b'{' | b'[') => {
-                let close = if open == b'{' { b'}' } else { b']' };
-                self.nested = 0;
-                1 + self.skip(&input[1..], open, close, false, visit)
+                let end = (quotes & from(start + 1)).trailing_zeros() as usize;
+                match bytes.get(start + 1..end) {
+                    Some(text) if end < limit => (end + 1, Scalar::Text(text)),
+                    _ => return (start, State::Value),
+                }
             }
             b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
-                self.state = State::Word;
-                self.word(input, visit)
+                let end = (block.ends() & from(start)).trailing_zeros() as usize;
+                let word = bytes.get(start..end).filter(|_| end < limit);
+                match word.map(scalar) {
+                    None => return (start, State::Value),
+                    Some(None) => return (start, State::Broken),
+                    Some(Some(value)) => (end, value),
+                }
             }
-            _ => {
-                self.state = State::Broken;
-                1
-            }
+            _ => return (start, State::Value),
+        };
+        if self.node != NodeId::NONE {
+            visit.scalar(self.node, value);
+        }
+        if bytes.get(end) != Some(&b',') {
+            return (end, State::After);
+        }
+        let next = (!spaces & from(end + 1)).trailing_zeros() as usize;
+        match bytes.get(next) {
+            Some(b'"') => (next + 1, State::InKey),
+            _ => (end + 1, State::Key),
         }
     }
 
+    /// Reads to the end of what the last piece of input ended in. Returns where that is.
+    #[inline(always)]
+    fn go_on<S: Simd>(&mut self, simd: S, trie: &Trie, input: &[u8], visit: &mut impl Visit) -> usize {
+        let end = match self.state {
+            State::InKey => self.end_key(simd, trie, input),
+            State::Text | State::SkipText => self.end_text(simd, input, visit),
+            State::Skip { open, in_text } => self.end_container(simd, input, open, in_text, visit),
+            State::Word => self.end_split_word(simd, input, visit),
+            _ => Some(0),
+        };
+        end.unwrap_or(input.len())
+    }
+
+    #[inline(always)]
+    fn end_key<S: Simd>(&mut self, simd: S, trie: &Trie, input: &[u8]) -> Option<usize> {
+        let end = self.split_text_end(simd, input);
+        self.keep(&input[..end.unwrap_or(input.len())]);
+        let end = end?;
+        self.node = child(trie, self.top(), &self.text);
+        self.text.clear();
+        self.state = State::Colon;
+        Some(end + 1)
+    }
+
+    #[inline(always)]
+    fn end_text<S: Simd>(&mut self, simd: S, input: &[u8], visit: &mut impl Visit) -> Option<usize> {
+        let end = self.split_text_end(simd, input);
+        if self.state == State::Text {
+            self.keep(&input[..end.unwrap_or(input.len())]);
+        }
+        let end = end?;
+        if self.state == State::Text {
+            visit.scalar(self.node, Scalar::Text(&self.text));
+            self.text.clear();
+        }
+        self.state = self.after_value(visit);
+        Some(end + 1)
+    }
+
+    #[inline(always)]
+    fn end_container<S: Simd>(
+        &mut self,
+        simd: S,
+        input: &[u8],
+        open: u8,
+        in_text: bool,
+        visit: &mut impl Visit,
+    ) -> Option<usize> {
+        let end = self.container_end(simd, input, 0, open, in_text)?;
+        if self.node != NodeId::NONE {
+            visit.scalar(self.node, Scalar::Other);
+        }
+        self.state = self.after_value(visit);
+        Some(end)
+    }
+
+    #[inline(always)]
+    fn end_split_word<S: Simd>(&mut self, simd: S, input: &[u8], visit: &mut impl Visit) -> Option<usize> {
+        let end = word_end(simd, input, 0);
+        self.keep(&input[..end]);
+        if end == input.len() {
+            return None;
+        }
+        self.end_word(visit);
+        Some(end)
+    }
+
+    /// The word that is kept is whole.
+    fn end_word(&mut self, visit: &mut impl Visit) {
+        let word = std::mem::take(&mut self.text);
+        let Some(value) = scalar(&word) else {
+            self.state = State::Broken;
+            return;
+        };
+        if self.node != NodeId::NONE {
+            visit.scalar(self.node, value);
+        }
+        self.state = self.after_value(visit);
+    }
+
+    #[inline(always)]
     fn push(&mut self, inside: NodeId, is_array: bool, visit: &mut impl Visit) {
         visit.open(self.node);
-        self.enter(self.depth, inside, is_array);
-        self.depth += 1;
-        if is_array {
-            self.node = inside;
-        }
-    }
-
-    /// In the containers that are open, notes the one at `depth`.
-    fn enter(&mut self, depth: u8, inside: NodeId, is_array: bool) {
         // The trie is no deeper than the stack (a test says so), and only what is in the trie is opened.
-        let depth = usize::from(depth).min(MAX_DEPTH - 1);
+        let depth = usize::from(self.depth).min(MAX_DEPTH - 1);
         self.stack[depth] = inside;
         self.arrays = self.arrays & !(1 << depth) | u8::from(is_array) << depth;
+        self.depth += 1;
+        self.node = inside;
     }
 
     /// The input ends in a text, in which nothing has been read yet.
@@ -310,107 +479,57 @@ impl Scanner {
     }
 
     /// Behind the end of a container.
-    fn pop(&mut self, visit: &mut impl Visit) -> State {
+    #[inline(always)]
+    fn close(&mut self, visit: &mut impl Visit) -> State {
         self.depth -= 1;
-        self.end_value(visit);
-        self.state
+        self.after_value(visit)
     }
 
-    fn top(&self) -> Option<usize> {
-        usize::from(self.depth).checked_sub(1)
-    }
-
-    fn top_is_array(&self) -> bool {
-        self.top().is_some_and(|top| self.arrays >> top & 1 == 1)
+    /// Behind a value.
+    #[inline(always)]
+    fn after_value(&mut self, visit: &mut impl Visit) -> State {
+        if self.depth > 0 {
+            return State::After;
+        }
+        self.node = NodeId::ROOT;
+        visit.end();
+        State::Root
     }
 
     /// Behind a comma.
+    #[inline(always)]
     fn next(&mut self) -> State {
-        if let Some(top) = self.top()
-            && self.top_is_array()
-        {
-            self.node = self.stack[top];
-            State::Value { first: false }
+        if self.top_is_array() {
+            self.node = self.top();
+            State::Value
         } else {
-            State::Key { first: false }
+            State::Key
         }
     }
 
-    /// Behind a value that was wanted and told, or opened and closed.
-    fn end_value(&mut self, visit: &mut impl Visit) {
-        if self.depth == 0 {
-            self.state = State::Root;
-            self.node = NodeId::ROOT;
-            visit.end();
-        } else {
-            self.state = State::After;
+    /// Whose inside the innermost container's is.
+    #[inline(always)]
+    fn top(&self) -> NodeId {
+        match usize::from(self.depth).checked_sub(1) {
+            Some(top) => self.stack[top.min(MAX_DEPTH - 1)],
+            None => NodeId::NONE,
         }
     }
 
-    /// Behind a value of which only the end was looked for.
-    fn after_value(&mut self, visit: &mut impl Visit) {
-        if self.node != NodeId::NONE {
-            visit.scalar(self.node, Scalar::Other);
-        }
-        self.end_value(visit);
+    #[inline(always)]
+    fn top_is_array(&self) -> bool {
+        self.depth > 0 && self.arrays >> (self.depth - 1) & 1 == 1
     }
 
-    /// Reads a key up to its closing quote.
-    fn key(&mut self, trie: &Trie, input: &[u8]) -> usize {
-        let Some(end) = self.text_end(input) else {
-            self.keep(input);
-            return input.len();
-        };
-        let parent = self.top().map_or(NodeId::NONE, |top| self.stack[top]);
-        self.node = if self.text.is_empty() {
-            child(trie, parent, &input[..end])
-        } else {
-            self.keep(&input[..end]);
-            child(trie, parent, &self.text)
-        };
-        self.text.clear();
-        // As a rule, nothing stands between.
-        if input.get(end + 1) == Some(&b':') {
-            self.state = State::Value { first: false };
-            return end + 2;
-        }
-        self.state = State::Colon;
-        end + 1
-    }
-
-    /// Reads a wanted string up to its closing quote.
-    fn string(&mut self, input: &[u8], visit: &mut impl Visit) -> usize {
-        let Some(end) = self.text_end(input) else {
-            self.keep(input);
-            return input.len();
-        };
-        if self.text.is_empty() {
-            visit.scalar(self.node, Scalar::Text(&input[..end.min(MAX_TEXT)]));
-        } else {
-            self.keep(&input[..end]);
-            visit.scalar(self.node, Scalar::Text(&self.text));
-            self.text.clear();
-        }
-        self.end_value(visit);
-        end + 1
-    }
-
-    /// Reads a string that is not wanted up to its closing quote.
-    fn skip_text(&mut self, input: &[u8], visit: &mut impl Visit) -> usize {
-        let Some(end) = self.text_end(input) else { return input.len() };
-        self.after_value(visit);
-        end + 1
-    }
-
-    /// Where the string that `input` continues has its closing quote.
-    #[inline]
-    fn text_end(&mut self, input: &[u8]) -> Option<usize> {
+    /// Where the string has its closing quote that has begun in an earlier piece.
+    #[inline(always)]
+    fn split_text_end<S: Simd>(&mut self, simd: S, input: &[u8]) -> Option<usize> {
         if input.is_empty() {
             return None;
         }
         // From here on, what escapes a quote stands before it.
         let from = usize::from(std::mem::take(&mut self.escaped));
-        let end = long_text_end(input, from);
+        let end = text_end(simd, input, from);
         if end.is_none() {
             self.escaped = ends_escaped(&input[from..]);
         }
@@ -422,276 +541,173 @@ impl Scanner {
         self.text.extend_from_slice(&piece[..piece.len().min(room)]);
     }
 
-    /// Reads a number or a word up to the byte behind it.
-    fn word(&mut self, input: &[u8], visit: &mut impl Visit) -> usize {
-        let Some(end) = input.iter().position(|byte| !IN_WORD[usize::from(*byte)]) else {
-            self.keep(input);
-            return input.len();
-        };
-        if self.text.is_empty() {
-            self.tell_word(&input[..end.min(MAX_TEXT)], visit);
-        } else {
-            self.keep(&input[..end]);
-            self.end_word(visit);
-        }
-        end
-    }
-
-    /// The word that is kept is whole.
-    fn end_word(&mut self, visit: &mut impl Visit) {
-        let word = std::mem::take(&mut self.text);
-        self.tell_word(&word, visit);
-    }
-
-    fn tell_word(&mut self, word: &[u8], visit: &mut impl Visit) {
-        let Some(value) = scalar(word) else {
-            self.state = State::Broken;
-            return;
-        };
-        if self.node != NodeId::NONE {
-            visit.scalar(self.node, value);
-        }
-        self.end_value(visit);
-    }
-
-    /// Reads on to the end of a container that is not wanted.
-    fn skip(&mut self, input: &[u8], open: u8, close: u8, in_text: bool, visit: &mut impl Visit) -> usize {
-        match self.container_end(input, open, close, in_text) {
-            Some(end) => {
-                self.after_value(visit);
-                end
-            }
-            None => input.len(),
-        }
-    }
-
-    /// Where the container ends that `input` continues. If it is not there, the state says how to go on.
+    /// Where the container ends that `input` continues from `at` on. If it is not there, the state says how to go on.
     ///
     /// Brackets are balanced by kind in valid JSON, so that only its own kind needs to be counted.
-    fn container_end(&mut self, input: &[u8], open: u8, close: u8, in_text: bool) -> Option<usize> {
-        let mut at = 0;
+    #[inline(always)]
+    fn container_end<S: Simd>(
+        &mut self,
+        simd: S,
+        input: &[u8],
+        at: usize,
+        open: u8,
+        in_text: bool,
+    ) -> Option<usize> {
+        // The brackets of a kind are two apart.
+        let close = open + 2;
+        let mut at = at;
         let mut in_text = in_text;
+        let mut is_plain = false;
         loop {
             if in_text {
-                let Some(end) = self.text_end(&input[at..]) else { break };
-                in_text = false;
-                at += end + 1;
+                // Only what was begun in an earlier piece goes on at the start of this one.
+                let end = if at == 0 { self.split_text_end(simd, input) } else { text_end(simd, input, at) };
+                let Some(end) = end else {
+                    if at > 0 {
+                        self.escaped = ends_escaped(&input[at..]);
+                    }
+                    break;
+                };
+                at = end + 1;
             }
-            let Some(found) = quote_or_bracket(open, close, &input[at..]) else { break };
-            at += found + 1;
-            let byte = input[at - 1];
-            if byte == b'"' {
-                in_text = true;
-            } else if byte == open {
-                self.nested += 1;
-            } else if self.nested > 0 {
-                self.nested -= 1;
-            } else {
-                return Some(at);
+            if is_plain {
+                // Numbers, and more of them as a rule.
+                at = simd::skip_all_but(simd, [b'"', open, close], input, at);
+            }
+            let block = Block::of(simd, input, at);
+            let (quotes, opened, closed) = (block.equal(b'"'), block.equal(open), block.equal(close));
+            let (inside, begun) = texts(quotes, || block.equal(b'\\'));
+            if let Some(end) = self.balance(opened & !inside, closed & !inside) {
+                return Some(at + end);
+            }
+            is_plain = quotes | opened | closed == 0;
+            in_text = begun.is_some();
+            at += begun.unwrap_or(BLOCK);
+            if at >= input.len() && !in_text {
+                break;
             }
         }
-        self.state = State::Skip { open, close, in_text };
+        self.state = State::Skip { open, in_text };
+        None
+    }
+
+    /// Counts brackets of one kind. Returns the place behind the one that ends the container.
+    #[inline(always)]
+    fn balance(&mut self, opened: u64, closed: u64) -> Option<usize> {
+        let all = u64::from(closed.count_ones());
+        if all > self.nested {
+            let (mut rest, mut before) = (closed, 0);
+            while rest != 0 {
+                let at = rest.trailing_zeros();
+                let opened_before = opened & ((1 << at) - 1);
+                if self.nested + u64::from(opened_before.count_ones()) == before {
+                    return Some(at as usize + 1);
+                }
+                before += 1;
+                rest &= rest - 1;
+            }
+        }
+        self.nested = self.nested + u64::from(opened.count_ones()) - all;
         None
     }
 }
 
-/// Reads a document as far as it is at hand, which most are to their end: where it is in the document, the call stack
-/// says, and what comes next, the place in the code. What cannot be read on is left to the scanner's states.
-struct Walk<'a, V> {
-    scanner: &'a mut Scanner,
-    trie: &'a Trie,
-    input: &'a [u8],
-    visit: &'a mut V,
-}
-
-/// The input has come to its end, or to something that is not JSON: the scanner's state is where it goes on.
-struct Stopped;
-
-impl<V: Visit> Walk<'_, V> {
-    /// Reads the object at `node` from behind its bracket. Returns where it ends.
-    fn object(&mut self, at: usize, node: NodeId, depth: u8) -> Result<usize, Stopped> {
-        self.visit.open(node);
-        let mut at = at;
-        let mut first = true;
-        loop {
-            at += space(&self.input[at..]);
-            match self.input.get(at) {
-                Some(b'"') => at += 1,
-                Some(b'}') if first => return Ok(at + 1),
-                byte => return self.stop(byte, State::Key { first }, node, depth, (node, false)),
-            }
-            let Some(end) = text_end(self.input, at) else {
-                self.scanner.begin_text(&self.input[at..], State::InKey);
-                return self.leave(NodeId::NONE, depth, (node, false));
-            };
-            let below = child(self.trie, node, &self.input[at..end]);
-            at = end + 1;
-            if self.input.get(at) != Some(&b':') {
-                at += space(&self.input[at..]);
-                match self.input.get(at) {
-                    Some(b':') => {}
-                    byte => return self.stop(byte, State::Colon, below, depth, (node, false)),
-                }
-            }
-            at = self.value(at + 1, below, depth, (node, false))?;
-            if self.input.get(at) != Some(&b',') {
-                at += space(&self.input[at..]);
-                match self.input.get(at) {
-                    Some(b',') => {}
-                    Some(b'}') => return Ok(at + 1),
-                    byte => return self.stop(byte, State::After, below, depth, (node, false)),
-                }
-            }
-            at += 1;
-            first = false;
-        }
-    }
-
-    /// Reads the array of which `element` are the elements, from behind its bracket.
-    fn array(&mut self, at: usize, node: NodeId, element: NodeId, depth: u8) -> Result<usize, Stopped> {
-        self.visit.open(node);
-        let mut at = at + space(&self.input[at..]);
-        match self.input.get(at) {
-            Some(b']') => return Ok(at + 1),
-            Some(_) => {}
-            None => return self.stop(None, State::Value { first: true }, element, depth, (element, true)),
-        }
-        loop {
-            at = self.value(at, element, depth, (element, true))?;
-            at += space(&self.input[at..]);
-            match self.input.get(at) {
-                Some(b',') => at += 1,
-                Some(b']') => return Ok(at + 1),
-                byte => return self.stop(byte, State::After, element, depth, (element, true)),
-            }
-        }
-    }
-
-    /// Reads a value that is in a container.
-    #[inline]
-    fn value(&mut self, at: usize, node: NodeId, depth: u8, container: Container) -> Result<usize, Stopped> {
-        let mut at = at;
-        let is_wanted = node != NodeId::NONE;
-        at += space(&self.input[at..]);
-        match self.input.get(at) {
-            Some(b'"') => {
-                at += 1;
-                let Some(end) = text_end(self.input, at) else {
-                    let state = if is_wanted { State::Text } else { State::SkipText };
-                    self.scanner.begin_text(&self.input[at..], state);
-                    return self.leave(node, depth, container);
-                };
-                if is_wanted {
-                    self.visit.scalar(node, Scalar::Text(&self.input[at..end.min(at + MAX_TEXT)]));
-                }
-                Ok(end + 1)
-            }
-            Some(b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') => {
-                let rest = &self.input[at..];
-                let Some(end) = rest.iter().position(|byte| !IN_WORD[usize::from(*byte)]) else {
-                    self.scanner.state = State::Word;
-                    self.scanner.keep(rest);
-                    return self.leave(node, depth, container);
-                };
-                match scalar(&rest[..end.min(MAX_TEXT)]) {
-                    None => return self.stop(Some(&0), State::Broken, node, depth, container),
-                    Some(value) if is_wanted => self.visit.scalar(node, value),
-                    Some(_) => {}
-                }
-                Ok(at + end)
-            }
-            Some(b'{') if self.trie.has_children(node) => {
-                let inside = self.object(at + 1, node, depth + 1);
-                inside.or_else(|Stopped| self.enter(depth, container))
-            }
-            Some(b'[') if self.trie.element(node) != NodeId::NONE => {
-                let inside = self.array(at + 1, node, self.trie.element(node), depth + 1);
-                inside.or_else(|Stopped| self.enter(depth, container))
-            }
-            Some(&open @ (b'{' | b'[')) => {
-                let close = if open == b'{' { b'}' } else { b']' };
-                self.scanner.nested = 0;
-                let Some(end) = self.scanner.container_end(&self.input[at + 1..], open, close, false) else {
-                    return self.leave(node, depth, container);
-                };
-                if is_wanted {
-                    self.visit.scalar(node, Scalar::Other);
-                }
-                Ok(at + 1 + end)
-            }
-            byte => self.stop(byte, State::Value { first: false }, node, depth, container),
-        }
-    }
-
-    /// At the end of the input, or at a byte that cannot stand there.
-    #[cold]
-    fn stop(
-        &mut self,
-        byte: Option<&u8>,
-        state: State,
-        node: NodeId,
-        depth: u8,
-        container: Container,
-    ) -> Result<usize, Stopped> {
-        self.scanner.state = if byte.is_some() { State::Broken } else { state };
-        self.leave(node, depth, container)
-    }
-
-    /// Leaves the rest to the scanner's states, of which one is set.
-    #[cold]
-    fn leave(&mut self, node: NodeId, depth: u8, container: Container) -> Result<usize, Stopped> {
-        self.scanner.node = node;
-        self.scanner.depth = depth + 1;
-        self.enter(depth, container)
-    }
-
-    /// Says in whose inside the rest is read.
-    #[cold]
-    fn enter(&mut self, depth: u8, (inside, is_array): Container) -> Result<usize, Stopped> {
-        self.scanner.enter(depth, inside, is_array);
-        Err(Stopped)
-    }
-}
-
-/// Whose inside a container's is, and whether it is an array.
-type Container = (NodeId, bool);
-
-/// Where the string that begins at `from`, behind its quote, has its closing quote.
+/// Which bytes of a block lie within strings, from what is a quote and what is a backslash; and where a string begins
+/// that does not end there. The first byte lies outside.
 #[inline(always)]
-fn text_end(input: &[u8], from: usize) -> Option<usize> {
-    // Most are short.
-    for at in [from, from + 8, from + 16] {
-        let Some(word) = input.get(at..).and_then(|rest| rest.first_chunk::<8>()) else { break };
-        let found = bytes_equal(u64::from_le_bytes(*word), b'"');
-        if found != 0 {
-            let end = at + found.trailing_zeros() as usize / 8;
-            if input[end - 1] == b'\\' {
+fn texts(quotes: u64, escapes: impl Fn() -> u64) -> (u64, Option<usize>) {
+    if quotes == 0 {
+        return (0, None);
+    }
+    let escapes = escapes();
+    if escapes != 0 {
+        return texts_with_escapes(quotes, escapes);
+    }
+    // Each bit is flipped by every quote up to it.
+    let mut inside = quotes;
+    for distance in [1, 2, 4, 8, 16, 32] {
+        inside ^= inside << distance;
+    }
+    let is_open = inside >> 63 == 1;
+    (inside, is_open.then(|| 64 - quotes.leading_zeros() as usize))
+}
+
+/// The same, from one quote to the next: outside of strings a backslash escapes nothing.
+#[inline(never)]
+fn texts_with_escapes(quotes: u64, escapes: u64) -> (u64, Option<usize>) {
+    let from = |at: u32| u64::MAX.checked_shl(at).unwrap_or(0);
+    let mut inside = 0;
+    let mut rest = quotes;
+    while rest != 0 {
+        let start = rest.trailing_zeros();
+        let mut at = start + 1;
+        loop {
+            let next = ((quotes | escapes) & from(at)).trailing_zeros();
+            if next == u64::BITS {
+                return (inside | from(start), Some(start as usize + 1));
+            }
+            if quotes >> next & 1 == 1 {
+                inside |= from(start) & !from(next);
+                rest = quotes & from(next + 1);
                 break;
             }
-            return Some(end);
+            at = next + 2;
         }
     }
-    long_text_end(input, from)
+    (inside, None)
 }
 
-/// The same for any text.
+/// Where the string has its closing quote that begins at `start`, or goes on there.
 ///
-/// Only quotes are looked for: whether one is escaped, the backslashes before it tell, and there are far more escapes
-/// in a text than quotes.
-#[inline(never)]
-fn long_text_end(input: &[u8], from: usize) -> Option<usize> {
-    let mut start = from;
-    loop {
-        let end = start + quote(&input[start..])?;
+/// Only quotes are looked for: whether one is escaped, the backslashes before it tell, and there are far more escapes in
+/// a text than quotes.
+#[inline(always)]
+fn text_end<S: Simd>(simd: S, input: &[u8], start: usize) -> Option<usize> {
+    // Most are short.
+    let mut quotes = Block::of(simd, input, start).equal(b'"');
+    while quotes != 0 {
+        let end = start + quotes.trailing_zeros() as usize;
         if !ends_escaped(&input[start..end]) {
             return Some(end);
         }
-        start = end + 1;
+        quotes &= quotes - 1;
+    }
+    let mut at = start + BLOCK;
+    loop {
+        let end = simd::string_end(simd, input, at)?;
+        if !ends_escaped(&input[start..end]) {
+            return Some(end);
+        }
+        at = end + 1;
     }
 }
 
+/// Where the word ends that stands at `at`.
+#[inline(always)]
+fn word_end<S: Simd>(simd: S, input: &[u8], at: usize) -> usize {
+    let mut at = at;
+    loop {
+        let block = Block::of(simd, input, at);
+        let ends = block.ends();
+        if ends != 0 {
+            return at + ends.trailing_zeros() as usize;
+        }
+        at += BLOCK;
+    }
+}
+
+/// Behind the white space at `at`, for which all passes that is not seen.
+#[inline(always)]
+fn space<S: Simd>(simd: S, input: &[u8], at: usize) -> usize {
+    let mut at = at;
+    while input.get(at).is_some_and(|byte| *byte <= b' ') {
+        at += Block::of(simd, input, at).spaces().trailing_ones() as usize;
+    }
+    at
+}
+
 /// What a number or a word says; `None` if it is no JSON.
-#[inline]
+#[inline(always)]
 fn scalar(word: &[u8]) -> Option<Scalar<'_>> {
     Some(match word {
         [b'0'..=b'9', ..] => Scalar::Number(word),
@@ -705,102 +721,15 @@ fn scalar(word: &[u8]) -> Option<Scalar<'_>> {
 }
 
 /// The node of a key as spelled. No server escapes a key that is wanted; should one, it is the same key.
-#[inline]
 fn child(trie: &Trie, parent: NodeId, key: &[u8]) -> NodeId {
-    // That of a letter: `\u` and four digits.
-    const ESCAPE: usize = 6;
     match trie.child(parent, key) {
-        NodeId::NONE if key.len() >= ESCAPE && key.contains(&b'\\') => {
-            trie.child(parent, text::unescape(key).as_bytes())
-        }
+        NodeId::NONE if key.contains(&b'\\') => trie.child(parent, text::unescape(key).as_bytes()),
         node => node,
     }
 }
 
-/// The bytes that a number or a word is made of.
-static IN_WORD: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < table.len() {
-        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'+' | b'.');
-        byte += 1;
-    }
-    table
-};
-
-/// How much white space `input` begins with.
-#[inline]
-fn space(input: &[u8]) -> usize {
-    match input {
-        [first, ..] if *first > b' ' => 0,
-        [b' ', second, ..] if *second > b' ' => 1,
-        _ => spaces(input),
-    }
-}
-
-/// The same where there is more of it: a new line, and spaces by which the next is indented.
-fn spaces(input: &[u8]) -> usize {
-    let mut at = 0;
-    loop {
-        while let Some(word) = input[at..].first_chunk::<8>() {
-            let spaces = (u64::from_le_bytes(*word) ^ each(b' ')).trailing_zeros() as usize / 8;
-            at += spaces;
-            if spaces < 8 {
-                break;
-            }
-        }
-        match input.get(at) {
-            Some(b' ' | b'\n' | b'\r' | b'\t') => at += 1,
-            _ => return at,
-        }
-    }
-}
-
-/// Where the first quote stands. Keys and most strings are short: to read some words costs less than the call of a
-/// search that is made for long ones.
-#[inline]
-fn quote(input: &[u8]) -> Option<usize> {
-    const WORDS: usize = 4;
-    let mut at = 0;
-    while at < 8 * WORDS
-        && let Some(word) = input[at..].first_chunk::<8>()
-    {
-        let found = bytes_equal(u64::from_le_bytes(*word), b'"');
-        if found != 0 {
-            return Some(at + found.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-    }
-    memchr(b'"', &input[at..]).map(|found| at + found)
-}
-
-/// Where the first quote or bracket stands. Behind a short string it is near.
-#[inline]
-fn quote_or_bracket(open: u8, close: u8, input: &[u8]) -> Option<usize> {
-    if let Some(word) = input.first_chunk::<8>() {
-        let word = u64::from_le_bytes(*word);
-        let found = bytes_equal(word, b'"') | bytes_equal(word, open) | bytes_equal(word, close);
-        if found != 0 {
-            return Some(found.trailing_zeros() as usize / 8);
-        }
-    }
-    memchr3(b'"', open, close, input)
-}
-
-/// The highest bit of each byte of `word` that is `byte`, exact up to the first of them.
-#[inline]
-fn bytes_equal(word: u64, byte: u8) -> u64 {
-    let zero_where_equal = word ^ each(byte);
-    zero_where_equal.wrapping_sub(each(1)) & !zero_where_equal & each(0x80)
-}
-
-/// A word that has `byte` everywhere.
-const fn each(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
 /// `text` ends in a backslash that escapes what follows.
-#[inline]
+#[inline(always)]
 fn ends_escaped(text: &[u8]) -> bool {
     text.last() == Some(&b'\\') && text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }

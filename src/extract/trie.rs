@@ -1,6 +1,9 @@
 //! The paths that matter, as a tree that a scanner can walk down while it reads.
 
-use super::dialect::Action;
+use super::{
+    dialect::Action,
+    simd::{KEY, Simd, equal_keys},
+};
 
 /// A place in the tree. `NONE` is any place outside of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,15 +20,14 @@ impl NodeId {
 #[derive(Debug)]
 pub(super) struct Trie {
     nodes: Vec<Node>,
+    keys: Vec<Key>,
+    /// By hash, the first of the keys that have it.
+    table: Box<[u16; TABLE]>,
 }
 
 #[derive(Debug)]
 struct Node {
-    /// The nodes directly below, in the order of the lengths of their keys.
-    children: Vec<Child>,
-    /// Where the keys of each length begin among them, and where the last ones end: few keys that are not wanted have
-    /// the length of one that is.
-    lengths: Vec<u8>,
+    has_children: bool,
     /// What an array's elements are, if this is wanted as an array.
     element: NodeId,
     action: Option<Action>,
@@ -36,38 +38,44 @@ struct Node {
     end: NodeId,
 }
 
+/// A step from a node to one directly below it.
 #[derive(Debug)]
-struct Child {
-    key: &'static [u8],
-    ends: Ends,
+struct Key {
+    /// With zeros behind them.
+    bytes: [u8; KEY],
+    tag: u32,
     node: NodeId,
+    /// The next key that has the same hash.
+    next: u16,
 }
 
-/// The first and the last bytes of a key: of keys of the same length, up to 16, all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ends(u64, u64);
+impl Key {
+    const NONE: u16 = u16::MAX;
 
-impl Ends {
-    /// The longest keys that have the same ends only when they are the same.
-    const WHOLE: usize = 16;
-
-    #[inline]
-    fn of(key: &[u8]) -> Self {
-        if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
-            Self(u64::from_le_bytes(*first), u64::from_le_bytes(*last))
-        } else if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
-            Self(u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
-        } else {
-            let byte = |at: usize| u64::from(key.get(at).copied().unwrap_or_default());
-            Self(byte(0) | byte(1) << 8 | byte(2) << 16, 0)
-        }
+    /// Whose inside a key is of, and how long it is.
+    #[inline(always)]
+    fn tag(parent: NodeId, len: usize) -> u32 {
+        u32::from(parent.0) << 8 | len as u32
     }
+}
+
+/// Places in the table: several for a key, so that most keys that are not wanted meet none.
+const TABLE: usize = 1 << TABLE_BITS;
+const TABLE_BITS: u32 = 11;
+
+#[inline(always)]
+fn hash(bytes: &[u8; KEY], len: usize, tag: u32) -> usize {
+    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+    // What stands behind the key goes. Few keys that are as long share the first eight bytes.
+    let first = word(0).unbounded_shl(u64::BITS - 8 * len.min(8) as u32);
+    ((first ^ u64::from(tag)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - TABLE_BITS)) as usize
 }
 
 impl Trie {
     /// # Panics
     ///
-    /// If two paths are the same but ask for different things: the table that they come from is wrong.
+    /// If two paths are the same but ask for different things, or a key is longer than [`KEY`]: the table that they come
+    /// from is wrong.
     pub(super) fn new(paths: impl IntoIterator<Item = (Vec<&'static str>, Action)>) -> Self {
         let mut root = Draft::default();
         for (path, action) in paths {
@@ -87,7 +95,7 @@ impl Trie {
                 None => action,
             });
         }
-        let mut trie = Self { nodes: Vec::new() };
+        let mut trie = Self { nodes: Vec::new(), keys: Vec::new(), table: Box::new([Key::NONE; TABLE]) };
         trie.add(&root, false);
         trie
     }
@@ -95,32 +103,25 @@ impl Trie {
     fn add(&mut self, draft: &Draft, is_in_element: bool) -> NodeId {
         let id = NodeId(self.nodes.len() as u16);
         self.nodes.push(Node {
-            children: Vec::new(),
-            lengths: Vec::new(),
+            has_children: !draft.children.is_empty(),
             element: NodeId::NONE,
             action: draft.action,
             slots: draft.slots(is_in_element),
             end: id,
         });
-        let mut children = draft
-            .children
-            .iter()
-            .map(|(key, child)| {
-                let node = self.add(child, is_in_element);
-                Child { key: key.as_bytes(), ends: Ends::of(key.as_bytes()), node }
-            })
-            .collect::<Vec<_>>();
-        children.sort_by_key(|child| child.key.len());
-        let longest = children.last().map_or(0, |child| child.key.len());
-        let lengths =
-            (0..=longest + 1).map(|len| children.partition_point(|child| child.key.len() < len) as u8);
-        let lengths = lengths.collect();
+        for (key, child) in &draft.children {
+            let node = self.add(child, is_in_element);
+            let mut bytes = [0; KEY];
+            bytes[..key.len()].copy_from_slice(key.as_bytes());
+            let tag = Key::tag(id, key.len());
+            let first = &mut self.table[hash(&bytes, key.len(), tag)];
+            let next = std::mem::replace(first, self.keys.len() as u16);
+            self.keys.push(Key { bytes, tag, node, next });
+        }
         let element = draft.element.as_ref().map_or(NodeId::NONE, |element| self.add(element, true));
         let end = NodeId(self.nodes.len() as u16);
         let node = &mut self.nodes[usize::from(id.0)];
         node.end = end;
-        node.children = children;
-        node.lengths = lengths;
         node.element = element;
         id
     }
@@ -130,17 +131,33 @@ impl Trie {
     }
 
     /// The node of `key` in an object at `id`.
-    #[inline]
     pub(super) fn child(&self, id: NodeId, key: &[u8]) -> NodeId {
-        let Some(node) = self.node(id) else { return NodeId::NONE };
-        let Some(&[start, end]) = node.lengths.get(key.len()..).and_then(|rest| rest.first_chunk()) else {
-            return NodeId::NONE;
-        };
-        let ends = Ends::of(key);
-        node.children[usize::from(start)..usize::from(end)]
-            .iter()
-            .find(|child| child.ends == ends && (key.len() <= Ends::WHOLE || child.key == key))
-            .map_or(NodeId::NONE, |child| child.node)
+        let mut bytes = [0; KEY];
+        match bytes.get_mut(..key.len()) {
+            Some(start) => start.copy_from_slice(key),
+            None => return NodeId::NONE,
+        }
+        self.find(id, &bytes, key.len(), |other| *other == bytes)
+    }
+
+    /// The same of the first `len` of `bytes`, which are fewer than all.
+    #[inline(always)]
+    pub(super) fn child_in<S: Simd>(&self, simd: S, id: NodeId, bytes: &[u8; KEY], len: usize) -> NodeId {
+        let behind = u32::MAX << len;
+        self.find(id, bytes, len, |other| equal_keys(simd, bytes, other) | behind == u32::MAX)
+    }
+
+    #[inline(always)]
+    fn find(&self, id: NodeId, bytes: &[u8; KEY], len: usize, is: impl Fn(&[u8; KEY]) -> bool) -> NodeId {
+        let tag = Key::tag(id, len);
+        let mut number = self.table[hash(bytes, len, tag)];
+        while let Some(key) = self.keys.get(usize::from(number)) {
+            if key.tag == tag && is(&key.bytes) {
+                return key.node;
+            }
+            number = key.next;
+        }
+        NodeId::NONE
     }
 
     /// What the elements of an array at `id` are.
@@ -152,23 +169,18 @@ impl Trie {
     /// Something is wanted of an object at `id`.
     #[inline]
     pub(super) fn has_children(&self, id: NodeId) -> bool {
-        self.node(id).is_some_and(|node| !node.children.is_empty())
+        self.node(id).is_some_and(|node| node.has_children)
     }
 
-    #[inline]
-    pub(super) fn action(&self, id: NodeId) -> Option<Action> {
-        self.node(id)?.action
-    }
-
-    /// The counts that a value at `id` takes back, one bit a slot.
-    #[inline]
-    pub(super) fn slots(&self, id: NodeId) -> u32 {
-        self.node(id).map_or(0, |node| node.slots)
+    /// What is to be done with a value at `id`, and the counts that it takes back, one bit a slot.
+    #[inline(always)]
+    pub(super) fn place(&self, id: NodeId) -> (Option<Action>, u32) {
+        self.node(id).map_or((None, 0), |node| (node.action, node.slots))
     }
 
     /// `lower` is directly below `id`.
     pub(super) fn is_child(&self, id: NodeId, lower: NodeId) -> bool {
-        self.node(id).is_some_and(|node| node.children.iter().any(|child| child.node == lower))
+        self.keys.iter().any(|key| key.node == lower && key.tag >> 8 == u32::from(id.0))
     }
 
     /// `lower` is `id`, or below it.

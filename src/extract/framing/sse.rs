@@ -4,11 +4,12 @@
 //! ones are worth reading; the others are never taken apart. What is held is the event that has not ended yet, up to
 //! [`MAX_HELD`] bytes; a larger one is read as it passes.
 
-use std::sync::LazyLock;
+use memchr::{memchr2, memrchr2};
 
-use memchr::{memchr2, memmem::Finder, memrchr2};
-
-use crate::extract::{Dialect, Documents};
+use crate::extract::{
+    Dialect, Documents,
+    simd::{BLOCK, Block, Simd, vectorized},
+};
 
 /// Bytes of an unfinished event that are kept until it is whole. With all else that is held of a response, they stay
 /// below 64 KiB, also while they move from half the room to all of it.
@@ -66,10 +67,6 @@ impl Sse {
         }
     }
 
-    fn needles(&self) -> Needles {
-        Needles::new(self.has_stand_ins)
-    }
-
     /// Every event is worth a look at the moment.
     fn reads_all(&self, documents: &Documents) -> bool {
         !self.has_needles || documents.is_near_end() || self.wants_model(documents)
@@ -89,7 +86,11 @@ impl Sse {
             return;
         }
         match self.mode {
-            Mode::Between => {}
+            Mode::Between => {
+                if let Some(document) = only_document(input) {
+                    return self.read_only(document, documents);
+                }
+            }
             Mode::Holding => match self.complete(input, documents) {
                 Some(end) => input = &input[end..],
                 None => return,
@@ -117,18 +118,33 @@ impl Sse {
         is_passed
     }
 
+    /// Reads the document of a piece that is nothing but an event, if it may be worth it.
+    fn read_only(&mut self, document: &[u8], documents: &mut Documents) {
+        self.is_done = false;
+        if self.reads_all(documents) || self.needle(document).is_some() {
+            self.looked += u8::from(self.wants_model(documents));
+            documents.feed(document);
+            documents.end();
+        }
+    }
+
+    /// Where the first needle stands.
+    fn needle(&self, input: &[u8]) -> Option<usize> {
+        vectorized!(simd => find_needle(simd, self.has_stand_ins, input))
+    }
+
     #[inline]
     fn may_have_needle(&mut self, input: &[u8]) -> bool {
         if self.has_stand_ins {
-            return may_have_needle::<true, false>(input);
+            return vectorized!(_simd => may_have_needle::<true, false>(input));
         }
         if !self.has_nulls {
-            if !may_have_needle::<false, false>(input) {
+            if !vectorized!(_simd => may_have_needle::<false, false>(input)) {
                 return false;
             }
             self.has_nulls = true;
         }
-        may_have_needle::<false, true>(input)
+        vectorized!(_simd => may_have_needle::<false, true>(input))
     }
 
     /// Nothing more comes: an event that lacks its blank line counts all the same.
@@ -151,10 +167,8 @@ impl Sse {
 
     /// Reads from the end of an event on.
     fn between(&mut self, mut input: &[u8], documents: &mut Documents) {
-        let mut needles = self.needles();
         loop {
             let skipped = input.iter().take_while(|byte| is_newline(**byte)).count();
-            needles.advance(skipped);
             input = &input[skipped..];
             if input.is_empty() {
                 return;
@@ -163,15 +177,16 @@ impl Sse {
                 let Some(end) = event_end(input) else { return self.hold(input, documents) };
                 self.looked += u8::from(self.wants_model(documents));
                 self.read(&input[..end], documents);
-                needles.advance(end);
                 input = &input[end..];
                 continue;
             }
-            let Some(hit) = needles.find(input) else { break };
+            if input.len() <= MAX_FIRST_LOOK && !self.may_have_needle(input) {
+                break;
+            }
+            let Some(hit) = self.needle(input) else { break };
             let start = event_start(&input[..hit]);
             let Some(end) = event_end(&input[hit..]) else { return self.hold(&input[start..], documents) };
             self.read(&input[start..hit + end], documents);
-            needles.advance(hit + end);
             input = &input[hit + end..];
         }
         self.skip(input, documents);
@@ -257,7 +272,7 @@ impl Sse {
     /// Reads the event that is held, if it may be worth it.
     fn read_held(&mut self, documents: &mut Documents) {
         let held = std::mem::take(&mut self.held);
-        if self.reads_all(documents) || self.needles().find(&held).is_some() {
+        if self.reads_all(documents) || self.needle(&held).is_some() {
             self.looked += u8::from(self.wants_model(documents));
             self.read(&held, documents);
         } else {
@@ -305,58 +320,40 @@ impl Sse {
     }
 }
 
-/// Where the next event lies that may be worth reading.
-struct Needles {
-    /// Where the next of the rarer ones are, counted from the start of what is left; found once and kept, so that a
-    /// long piece with many usage objects is not searched for them again and again.
-    error: Option<Option<usize>>,
-    stand_in: Option<Option<usize>>,
-}
-
-static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage"));
-static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error"));
-/// What Anthropic's events say that name the model that took over from one that refused.
-static STAND_IN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"fallback\""));
-
-impl Needles {
-    fn new(has_stand_ins: bool) -> Self {
-        Self { error: None, stand_in: if has_stand_ins { None } else { Some(None) } }
-    }
-
-    /// `len` bytes are done with.
-    fn advance(&mut self, len: usize) {
-        for found in [&mut self.error, &mut self.stand_in] {
-            *found = match *found {
-                Some(Some(at)) => at.checked_sub(len).map(Some),
-                unknown_or_none => unknown_or_none,
-            };
+/// Where the first key of `input` stands that makes an event worth reading: with usage or an error, unless it is `null`;
+/// or, where there are stand-ins, what Anthropic's events say that name the model that took over from one that refused.
+#[inline(always)]
+fn find_needle<S: Simd>(simd: S, has_stand_ins: bool, input: &[u8]) -> Option<usize> {
+    let mut is_escaped = 0;
+    for at in (0..input.len()).step_by(BLOCK) {
+        let (firsts, seconds) = (Block::of(simd, input, at), Block::of(simd, input, at + 1));
+        let escapes = firsts.equal(b'\\');
+        // `u` and `e` differ in one bit.
+        let mut begins = seconds.equal_but(b'e' ^ b'u', b'e' | b'u');
+        if has_stand_ins {
+            begins |= seconds.equal(b'f');
         }
-    }
-
-    fn find(&mut self, input: &[u8]) -> Option<usize> {
-        let error = *self.error.get_or_insert_with(|| find_value(&ERROR, input));
-        let stand_in = *self.stand_in.get_or_insert_with(|| STAND_IN.find(input));
-        let rare = error.into_iter().chain(stand_in).min();
-        // Beyond them there is no need to look: their event is read first.
-        let usage = find_value(&USAGE, &input[..rare.unwrap_or(input.len())]);
-        usage.or(rare)
-    }
-}
-
-/// Finds a key whose value is not `null`.
-fn find_value(key: &Finder<'_>, input: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    loop {
-        let at = from + key.find(&input[from..])?;
-        let behind = at + key.needle().len();
         // A quote behind a backslash is part of a text: there are no backslashes outside of one.
-        if input[..at].last() != Some(&b'\\')
-            && input.get(at + NULL) != Some(&b'n')
-            && !is_null(&input[behind..])
-        {
-            return Some(at);
+        let mut found = firsts.equal(b'"') & begins & !(escapes << 1 | is_escaped);
+        is_escaped = escapes >> (BLOCK - 1);
+        while found != 0 {
+            let at = at + found.trailing_zeros() as usize;
+            if is_needle(has_stand_ins, &input[at + 1..]) {
+                return Some(at);
+            }
+            found &= found - 1;
         }
-        from = behind;
+    }
+    None
+}
+
+/// A needle stands at the beginning of `rest`, behind its quote.
+fn is_needle(has_stand_ins: bool, rest: &[u8]) -> bool {
+    match rest.split_at_checked(b"usage".len()) {
+        Some((b"usage" | b"error", value)) => {
+            value.get(NULL - 1 - b"usage".len()) != Some(&b'n') && !is_null(value)
+        }
+        _ => has_stand_ins && rest.starts_with(b"fallback\""),
     }
 }
 
@@ -371,6 +368,7 @@ const NULL: usize = 8;
 ///
 /// Without a branch but the loop's, so that the compiler makes vectors of it; one look for all needles costs less than
 /// a search for each.
+#[inline(always)]
 fn may_have_needle<const STAND_INS: bool, const NULLS: bool>(input: &[u8]) -> bool {
     const BLOCK: usize = 32;
     // `u` and `e` differ in one bit.
@@ -435,7 +433,8 @@ fn event_end(input: &[u8]) -> Option<usize> {
     }
 }
 
-/// The JSON object of an event that is nothing but a line of data, or has a line with its name before that.
+/// The JSON object of an event that is nothing but a line of data, or has a line with its name before that. The event
+/// has to be whole, and all there is.
 fn only_document(event: &[u8]) -> Option<&[u8]> {
     let mut line = event;
     if line.starts_with(b"event:") {
@@ -444,8 +443,11 @@ fn only_document(event: &[u8]) -> Option<&[u8]> {
     }
     let value = line.strip_prefix(b"data:")?;
     let value = value.strip_prefix(b" ").unwrap_or(value);
+    if value.first() != Some(&b'{') || !is_complete(event) {
+        return None;
+    }
     let end = memchr2(b'\n', b'\r', value)?;
-    (value[0] == b'{' && value[end..].iter().all(|byte| is_newline(*byte))).then(|| &value[..end])
+    value[end..].iter().all(|byte| is_newline(*byte)).then(|| &value[..end])
 }
 
 /// Where the event begins that goes on to the end of `input`.

@@ -1,0 +1,193 @@
+//! A block of bytes at once, with the widest instructions that the processor has for it.
+//!
+//! What an instruction set can do is known where the program runs, not where it is compiled: [`vectorized`] compiles
+//! its expression for each of the sets and chooses among them. All that is to take part has to be inlined into it.
+
+use fearless_simd::{Level, mask8x64, prelude::*, u8x32, u8x64};
+pub(in crate::extract) use fearless_simd::{Simd, dispatch};
+
+/// Bytes of a block.
+pub(in crate::extract) const BLOCK: usize = 64;
+
+/// Bytes that a key can have.
+pub(in crate::extract) const KEY: usize = 32;
+
+/// Runs an expression that is generic over the instruction set.
+macro_rules! vectorized {
+    ($simd:ident => $run:expr) => {
+        $crate::extract::simd::dispatch!($crate::extract::simd::level(), $simd => $run)
+    };
+}
+pub(in crate::extract) use vectorized;
+
+/// The best instruction set that there is.
+#[cfg(not(any(test, fuzzing)))]
+#[inline(always)]
+pub(in crate::extract) fn level() -> Level {
+    Level::new()
+}
+
+/// One instruction set after the other: all of them find the same.
+#[cfg(any(test, fuzzing))]
+pub(in crate::extract) fn level() -> Level {
+    thread_local!(static TURN: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+    let best = Level::new();
+    let levels = [
+        Some(best),
+        Some(Level::baseline()),
+        #[cfg(target_arch = "x86_64")]
+        best.as_sse4_2().map(Level::Sse4_2),
+        #[cfg(target_arch = "x86_64")]
+        best.as_avx2().map(Level::Avx2),
+    ];
+    let turn = TURN.get();
+    TURN.set(turn.wrapping_add(1));
+    levels[turn % levels.len()].unwrap_or(best)
+}
+
+/// Bytes that lie side by side, to be compared at once. A set of them is a bit each, the first the lowest.
+#[derive(Clone, Copy)]
+pub(in crate::extract) struct Block<S: Simd> {
+    simd: S,
+    bytes: u8x64<S>,
+}
+
+impl<S: Simd> Block<S> {
+    #[inline(always)]
+    pub(in crate::extract) fn new(simd: S, bytes: &[u8; BLOCK]) -> Self {
+        Self { simd, bytes: u8x64::from_slice(simd, bytes) }
+    }
+
+    /// Of `input` from `at` on, and zeros behind its end.
+    #[inline(always)]
+    pub(in crate::extract) fn of(simd: S, input: &[u8], at: usize) -> Self {
+        match input.get(at..).and_then(<[u8]>::first_chunk) {
+            Some(bytes) => Self::new(simd, bytes),
+            None => Self::new(simd, &last_bytes(input, at)),
+        }
+    }
+
+    #[inline(always)]
+    fn all(self, byte: u8) -> u8x64<S> {
+        u8x64::splat(self.simd, byte)
+    }
+
+    /// Those that are `byte`.
+    #[inline(always)]
+    pub(in crate::extract) fn equal(self, byte: u8) -> u64 {
+        self.bytes.simd_eq(self.all(byte)).to_bitmask()
+    }
+
+    /// Those that are `byte`, once the bits of `mask` are set in them.
+    #[inline(always)]
+    pub(in crate::extract) fn equal_but(self, mask: u8, byte: u8) -> u64 {
+        (self.bytes | self.all(mask)).simd_eq(self.all(byte)).to_bitmask()
+    }
+
+    /// White space, and whatever else is not seen.
+    #[inline(always)]
+    pub(in crate::extract) fn spaces(self) -> u64 {
+        self.bytes.simd_le(self.all(b' ')).to_bitmask()
+    }
+
+    /// What stands behind a number or a word, be it as it should or not.
+    #[inline(always)]
+    pub(in crate::extract) fn ends(self) -> u64 {
+        // The brackets differ in one bit.
+        let is_bracket = (self.bytes | self.all(b'}' ^ b']')).simd_eq(self.all(b'}'));
+        let is_end = self.bytes.simd_eq(self.all(b',')) | self.bytes.simd_eq(self.all(b'"'));
+        (is_bracket | is_end | self.bytes.simd_le(self.all(b' '))).to_bitmask()
+    }
+
+    /// There is a `byte`.
+    #[inline(always)]
+    pub(in crate::extract) fn has(self, byte: u8) -> bool {
+        self.bytes.simd_eq(self.all(byte)).any_true()
+    }
+}
+
+/// Which bytes of a key are those of another, a bit each.
+#[inline(always)]
+pub(in crate::extract) fn equal_keys<S: Simd>(simd: S, key: &[u8; KEY], other: &[u8; KEY]) -> u32 {
+    u8x32::from_slice(simd, key).simd_eq(u8x32::from_slice(simd, other)).to_bitmask() as u32
+}
+
+/// `input` from `at` on, where there is less than a block of it.
+#[cold]
+#[inline(never)]
+pub(in crate::extract) fn last_bytes(input: &[u8], at: usize) -> [u8; BLOCK] {
+    let mut bytes = [0; BLOCK];
+    let rest = input.get(at..).unwrap_or_default();
+    bytes[..rest.len()].copy_from_slice(rest);
+    bytes
+}
+
+/// Which of a block's bytes, two more of which lie before them, may end a string: quotes without a backslash before
+/// them, or with two.
+#[inline(always)]
+fn ends<S: Simd>(simd: S, bytes: &[u8; BLOCK + 2]) -> mask8x64<S> {
+    let equal = |from: usize, byte| {
+        u8x64::from_slice(simd, &bytes[from..from + BLOCK]).simd_eq(u8x64::splat(simd, byte))
+    };
+    equal(2, b'"') & (!equal(1, b'\\') | equal(0, b'\\'))
+}
+
+/// Where the first byte of `input` from `at` on stands that may end a string, as [`ends`] says; what lies before `at` is
+/// of the string, too, or its quote.
+///
+/// In text there are escaped quotes at no regular distance: to stop at each of them costs more than to look twice at
+/// all bytes.
+#[inline(always)]
+pub(in crate::extract) fn string_end<S: Simd>(simd: S, input: &[u8], at: usize) -> Option<usize> {
+    let mut at = at;
+    loop {
+        while let Some(bytes) = input.get(at - 2..).and_then(<[u8]>::first_chunk::<{ 2 * BLOCK + 2 }>) {
+            let ends = |from: usize| match bytes[from..].first_chunk() {
+                Some(bytes) => ends(simd, bytes),
+                None => mask8x64::splat(simd, false),
+            };
+            if (ends(0) | ends(BLOCK)).any_true() {
+                break;
+            }
+            at += 2 * BLOCK;
+        }
+        let found = match input.get(at - 2..).and_then(<[u8]>::first_chunk) {
+            Some(bytes) => ends(simd, bytes).to_bitmask(),
+            // Few enough to be looked at one by one.
+            None => Block::of(simd, input, at).equal(b'"'),
+        };
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize);
+        }
+        at += BLOCK;
+        if at >= input.len() {
+            return None;
+        }
+    }
+}
+
+/// Behind the bytes from `at` on that are none of `wanted`, as far as there are many of them.
+#[inline(always)]
+pub(in crate::extract) fn skip_all_but<S: Simd, const N: usize>(
+    simd: S,
+    wanted: [u8; N],
+    input: &[u8],
+    at: usize,
+) -> usize {
+    const TURN: usize = 2 * BLOCK;
+    let mut at = at;
+    while let Some(bytes) = input.get(at..).and_then(<[u8]>::first_chunk::<TURN>) {
+        let mut found = mask8x64::splat(simd, false);
+        for block in bytes.as_chunks::<BLOCK>().0 {
+            let block = u8x64::from_slice(simd, block);
+            for byte in wanted {
+                found |= block.simd_eq(u8x64::splat(simd, byte));
+            }
+        }
+        if found.any_true() {
+            break;
+        }
+        at += TURN;
+    }
+    at
+}

@@ -34,13 +34,13 @@ pub fn total_tokens<'a>(api: Api, pieces: impl IntoIterator<Item = &'a [u8]>) ->
 
 /// Reads the events of a usage file without keeping them, and gives their number.
 pub fn parse(file: &Path, threads: usize) -> io::Result<u64> {
-    store::read(file, threads, |event| _ = black_box(event))
+    store::read(file, threads, |(), event| _ = black_box(event), |()| {})
 }
 
 /// Loads a usage file into an index.
 pub fn load(file: &Path, threads: usize) -> io::Result<Index> {
     let mut index = index::Index::default();
-    store::read(file, threads, |event| index.take_in(event))?;
+    store::read(file, threads, index::Draft::push, |draft| index.take(draft))?;
     let snapshot = index.snapshot();
     Ok(Index { snapshot, _writers: index })
 }

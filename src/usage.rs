@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     Config, Error, ManagementLayer, MetricsService, Progress, Status, UsageEvent, UsageLayer,
     config::{Compression, UsageStatistics},
-    index::{Caps, Index},
+    index::{Caps, Draft, Index},
     manage,
     queue::{self, Recorder},
-    store,
+    store::{self, Past},
     tap::Entry,
     writer::{self, WriterHandle},
 };
@@ -95,7 +95,8 @@ impl Usage {
         let management = manage::Settings::new(&config.remote_management)?;
         let path = config.usage_file();
         let mut index = Index::new(caps);
-        let opened = store::open(&path, settings, |past| writer::take_in(&mut index, past), progress)?;
+        let take_in = |past: Past<'_, Draft>| writer::take_in(&mut index, past);
+        let opened = store::open(&path, settings, Draft::push, take_in, progress)?;
         let (recorder, events) = queue::channel(settings.queue_capacity);
         recorder.set_on(config.usage_statistics_enabled);
         let writer = WriterHandle::spawn(events, index, opened, path.clone(), settings)

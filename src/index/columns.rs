@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    names::{ABORTED, ERROR, UNKNOWN},
+    names::{self, ABORTED, Dictionaries, ERROR, Kind, Source, UNKNOWN},
     plan::Axis,
     sums::{Sums, insert, reserve},
     tally::{COUNTS, Lanes},
@@ -89,6 +89,25 @@ impl Row {
     #[inline]
     pub(super) fn sums(&self) -> Sums {
         sums(self.kind, |value| self.number(value as usize))
+    }
+
+    /// The event, with what it repeats in numbers of `names`.
+    #[inline]
+    pub(super) fn of(event: &EventRef<'_>, names: &mut Dictionaries) -> Self {
+        let model = names.model(event.model);
+        let kind = names.kind(Kind::of(event), names::flags(event));
+        let source = names.source(&Source::of(event));
+        let key = names.key(event.key);
+        Self::new(event, model, kind, source, key)
+    }
+
+    /// Gives it another key, where 0 is none.
+    #[inline]
+    pub(super) fn set_key(&mut self, key: u32) {
+        self.values[Value::Key as usize] = if key == 0 { ABSENT } else { key };
+        if let Some(wide) = &mut self.wide {
+            wide[Value::Key as usize] = Some(key.into()).filter(|&key| key != 0);
+        }
     }
 
     /// It has a number that is too large for [`lanes`](Self::lanes).

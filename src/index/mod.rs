@@ -39,6 +39,7 @@
 
 mod answer;
 mod columns;
+mod draft;
 mod events;
 mod histogram;
 mod names;
@@ -63,6 +64,7 @@ use std::{
     sync::Arc,
 };
 
+pub(crate) use draft::Draft;
 pub(crate) use events::{Cursor, EventRow, Export, InvalidCursor, Page};
 pub(crate) use histogram::Histogram;
 pub(crate) use names::{Caps, KeyName};
@@ -144,19 +146,21 @@ impl Index {
 
     /// Takes `event` in. It is seen by the snapshots made from now on.
     pub(crate) fn insert<'a>(&mut self, event: impl Into<EventRef<'a>>) {
-        self.take_in(&event.into());
+        self.change();
+        let row = Row::of(&event.into(), &mut self.names);
+        self.wait(row);
     }
 
-    /// [`insert`](Self::insert) for many events, which are not moved again.
-    pub(crate) fn take_in(&mut self, event: &EventRef<'_>) {
+    /// Takes in the events of `draft`, and leaves it empty.
+    pub(crate) fn take(&mut self, draft: &mut Draft) {
         self.change();
-        self.events += 1;
+        draft.learn(&mut self.names);
+        draft.drain().for_each(|row| self.wait(row));
+    }
 
-        let model = self.names.model(event.model);
-        let kind = self.names.kind(Kind::of(event), names::flags(event));
-        let source = self.names.source(&Source::of(event));
-        let key = self.names.key(event.key);
-        self.waiting.push(Row::new(event, model, kind, source, key));
+    fn wait(&mut self, row: Row) {
+        self.events += 1;
+        self.waiting.push(row);
         if self.waiting.len() == WAITING {
             self.settle();
         }

@@ -186,6 +186,14 @@ impl Dictionaries {
         (self.source(&Source::retired(provider.as_deref())), self.kind(Kind::retired(class), 0))
     }
 
+    /// So large that a few thousand more would not all be told apart, or that it holds on to much memory.
+    pub(super) fn is_large(&self) -> bool {
+        self.models.values.len() > 1 << 14
+            || self.keys.values.len() > 1 << 16
+            || self.sources.values.len() > MAX_SOURCES / 4
+            || self.kinds.values.len() > MAX_KINDS / 10
+    }
+
     pub(super) fn names(&self) -> Names {
         Names {
             models: self.models.values.clone(),
@@ -204,6 +212,48 @@ impl Dictionaries {
             + self.sources.heap_bytes()
             + self.kinds.heap_bytes()
             + texts
+    }
+}
+
+/// What the numbers of some dictionaries are in others.
+#[derive(Debug, Default)]
+pub(super) struct Translation {
+    models: Vec<u16>,
+    /// Without [`FIRST_KEY`].
+    keys: Vec<u32>,
+    sources: Vec<u16>,
+    /// Without flags.
+    kinds: Vec<u16>,
+}
+
+impl Translation {
+    /// Learns what is new in `from`, and teaches it to `to`.
+    pub(super) fn learn(&mut self, from: &Dictionaries, to: &mut Dictionaries) {
+        let Self { models, keys, sources, kinds } = self;
+        models.extend(from.models.values.from(models.len()).map(|name| to.model(name)));
+        keys.extend(from.keys.values.from(keys.len()).map(|key| to.key(Some(*key))));
+        sources.extend(from.sources.values.from(sources.len()).map(|source| to.source(&source.borrowed())));
+        kinds.extend(from.kinds.values.from(kinds.len()).map(|kind| to.kind(*kind, 0)));
+    }
+
+    #[inline]
+    pub(super) fn model(&self, number: u16) -> u16 {
+        self.models[usize::from(number)]
+    }
+
+    #[inline]
+    pub(super) fn key(&self, number: u32) -> u32 {
+        number.checked_sub(FIRST_KEY).map_or(number, |at| self.keys[at as usize])
+    }
+
+    #[inline]
+    pub(super) fn source(&self, number: u16) -> u16 {
+        self.sources[usize::from(number)]
+    }
+
+    #[inline]
+    pub(super) fn kind(&self, number: u16) -> u16 {
+        self.kinds[usize::from(number >> FLAG_BITS)] | number & ((1 << FLAG_BITS) - 1)
     }
 }
 
@@ -346,6 +396,10 @@ impl<T> List<T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 
+    fn from(&self, first: usize) -> impl Iterator<Item = &T> {
+        (first..self.len()).filter_map(|at| self.get(at))
+    }
+
     fn heap_bytes(&self) -> usize {
         self.chunks.capacity() * size_of::<Arc<Vec<T>>>()
             + self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<T>()).sum::<usize>()
@@ -398,6 +452,15 @@ impl<'a> Source<&'a str> {
 }
 
 impl Source<Arc<str>> {
+    fn borrowed(&self) -> Source<&str> {
+        Source {
+            provider: self.provider.as_deref(),
+            operation: self.operation.as_deref(),
+            endpoint: self.endpoint.as_deref(),
+            is_retired: self.is_retired,
+        }
+    }
+
     fn texts(&self) -> impl Iterator<Item = &Arc<str>> {
         [&self.provider, &self.operation, &self.endpoint].into_iter().flatten()
     }

@@ -1,11 +1,14 @@
 //! The usage file, read: whole lines at a time, by several threads, and as if by one.
 //!
-//! Each thread reads a piece of whole lines while it holds the file, makes events of them, and waits until all pieces
-//! before it have been given on. So events come in the file's order, the numbers of lines are right, and no more than
-//! a piece for each thread is in memory. What is done under a lock is what cannot be done side by side: to read, and to
-//! take the events in.
+//! Each thread reads a piece of whole lines while it holds the file, and makes a batch of its events. Batches are given on
+//! in the file's order, by whichever thread comes when the next one is there and nobody else is at it. The others do
+//! not wait for their turn but go on to another piece, up to a limit: where there are fewer cores than threads, or other
+//! things to do, one that was stopped holds up none of them for a while. So events come in the file's order, the numbers
+//! of lines are right, and memory is bounded. What is done under a lock is what cannot be done side by side: to read,
+//! and to take the batches in.
 
 use std::{
+    collections::VecDeque,
     io::{self, Read},
     num::NonZero,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
@@ -27,6 +30,9 @@ const PIECE: usize = 128 << 10;
 
 /// More threads would wait for one another, since only one of them can give events on.
 const MAX_THREADS: usize = 8;
+
+/// Pieces that are begun after one that is not given on yet.
+const AHEAD: usize = 16;
 
 /// What a usage file held when it was opened, besides its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,36 +56,41 @@ pub(super) fn threads(bytes: u64) -> usize {
     available.min(MAX_THREADS).min(useful).max(1)
 }
 
-/// Gives every event of `file` to `each`, in the file's order, in bounded memory whatever the file holds; after each
-/// piece, the history so far to `progress`.
+/// Has `prepare` put every event of `file` into a batch, and gives the batches to `take`, in the file's order, in bounded
+/// memory whatever the file holds; after each, the history so far to `progress`.
 ///
-/// Both may be called from any of the `threads`, one at a time.
-pub(super) fn load(
+/// `prepare` is called from any of the `threads`, also at the same time, but not for the same batch; the two others one at
+/// a time. A batch that was taken comes back to `prepare`: what `take` leaves in it is still there.
+pub(super) fn load<B: Default + Send>(
     file: impl Read + Send,
     threads: usize,
-    each: impl FnMut(&EventRef<'_>) + Send,
+    prepare: impl Fn(&mut B, &EventRef<'_>) + Sync,
+    take: impl FnMut(&mut B) + Send,
     progress: impl FnMut(&History) + Send,
 ) -> io::Result<History> {
-    Load::new(Pieces::new(file, PIECE, MAX_LINE), each, progress).run(threads)
+    Load::new(Pieces::new(file, PIECE, MAX_LINE), prepare, take, progress).run(threads)
 }
 
 /// A file on its way.
-struct Load<R, E, P> {
+struct Load<R, B, F, T, P> {
     pieces: Mutex<Pieces<R>>,
-    turns: Mutex<Turns<E, P>>,
-    next_turn: Condvar,
+    prepare: F,
+    ready: Mutex<Ready<B>>,
+    /// Tells those who wait until they may begin another piece.
+    room: Condvar,
+    taken: Mutex<Taken<T, P>>,
 }
 
-/// Whose turn it is to give events on, and to whom.
-struct Turns<E, P> {
-    /// The number of the piece.
-    next: u64,
-    /// There is no next turn, and this is why.
+/// Pieces that are read, in whatever order, and not taken yet.
+struct Ready<B> {
+    /// How many were taken.
+    taken: u64,
+    /// From the next one on; none is not read yet.
+    pieces: VecDeque<Option<io::Result<Parsed<B>>>>,
+    /// Batches that were taken.
+    spare: Vec<B>,
+    /// Nothing more is taken, and this is why.
     end: Option<End>,
-    lines: u64,
-    history: History,
-    each: E,
-    progress: P,
 }
 
 enum End {
@@ -87,15 +98,30 @@ enum End {
     Panicked,
 }
 
-impl<R, E, P> Load<R, E, P>
+/// What was taken so far, and who takes it.
+struct Taken<T, P> {
+    lines: u64,
+    history: History,
+    take: T,
+    progress: P,
+}
+
+impl<R, B, F, T, P> Load<R, B, F, T, P>
 where
     R: Read + Send,
-    E: FnMut(&EventRef<'_>) + Send,
+    B: Default + Send,
+    F: Fn(&mut B, &EventRef<'_>) + Sync,
+    T: FnMut(&mut B) + Send,
     P: FnMut(&History) + Send,
 {
-    fn new(pieces: Pieces<R>, each: E, progress: P) -> Self {
-        let turns = Turns { next: 0, end: None, lines: 0, history: History::default(), each, progress };
-        Self { pieces: Mutex::new(pieces), turns: Mutex::new(turns), next_turn: Condvar::new() }
+    fn new(pieces: Pieces<R>, prepare: F, take: T, progress: P) -> Self {
+        Self {
+            pieces: Mutex::new(pieces),
+            prepare,
+            ready: Mutex::new(Ready { taken: 0, pieces: VecDeque::new(), spare: Vec::new(), end: None }),
+            room: Condvar::new(),
+            taken: Mutex::new(Taken { lines: 0, history: History::default(), take, progress }),
+        }
     }
 
     fn run(self, threads: usize) -> io::Result<History> {
@@ -107,10 +133,9 @@ where
             }
             self.work();
         });
-        let turns = self.turns.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match turns.end {
+        match self.ready.into_inner().unwrap_or_else(PoisonError::into_inner).end {
             Some(End::Failed(error)) => Err(error),
-            _ => Ok(turns.history),
+            _ => Ok(self.taken.into_inner().unwrap_or_else(PoisonError::into_inner).history),
         }
     }
 
@@ -118,42 +143,78 @@ where
         let _alarm = Alarm(self);
         let mut parser = Parser::default();
         let mut bytes = Vec::new();
-        loop {
-            let read = unpoisoned(&self.pieces).next(&mut bytes);
-            let Some((number, read)) = read else { return };
-            let parsed = read.map(|piece| Parsed::new(&piece, &bytes, &mut parser));
-            let Some(mut turns) = self.turn(number) else { return };
-            match parsed {
-                Ok(parsed) => turns.take(parsed),
-                Err(error) => turns.end = Some(End::Failed(error)),
+        while let Some(batch) = self.begin() {
+            let Some((number, read)) = unpoisoned(&self.pieces).next(&mut bytes) else { return };
+            let parsed = read.map(|piece| Parsed::new(&piece, &bytes, &mut parser, &self.prepare, batch));
+            unpoisoned(&self.ready).put(number, parsed);
+            self.take();
+        }
+    }
+
+    /// Waits until another piece may be begun. None if there is no use in it.
+    fn begin(&self) -> Option<B> {
+        let is_full = |ready: &mut Ready<B>| ready.pieces.len() >= AHEAD && ready.end.is_none();
+        let ready = self.room.wait_while(unpoisoned(&self.ready), is_full);
+        let mut ready = ready.unwrap_or_else(PoisonError::into_inner);
+        ready.end.is_none().then(|| ready.spare.pop().unwrap_or_default())
+    }
+
+    /// Takes the pieces whose turn it is, unless somebody is at it.
+    fn take(&self) {
+        while unpoisoned(&self.ready).has_next() {
+            // Whoever has the lock looks once more after it has let go of it. Whoever panicked with it is the last.
+            let Ok(mut taken) = self.taken.try_lock() else { return };
+            while let Some(mut parsed) = self.next() {
+                taken.take(&mut parsed);
+                unpoisoned(&self.ready).spare.push(parsed.batch);
             }
-            turns.next += 1;
-            drop(turns);
-            self.next_turn.notify_all();
+        }
+    }
+
+    fn next(&self) -> Option<Parsed<B>> {
+        let next = unpoisoned(&self.ready).next();
+        // One thread or all of them, if this is the end.
+        self.room.notify_all();
+        next
+    }
+}
+
+impl<B> Ready<B> {
+    fn put(&mut self, number: u64, piece: io::Result<Parsed<B>>) {
+        let at = (number - self.taken) as usize;
+        if at >= self.pieces.len() {
+            self.pieces.resize_with(at + 1, || None);
+        }
+        self.pieces[at] = Some(piece);
+    }
+
+    fn has_next(&self) -> bool {
+        self.end.is_none() && matches!(self.pieces.front(), Some(Some(_)))
+    }
+
+    fn next(&mut self) -> Option<Parsed<B>> {
+        if !self.has_next() {
+            return None;
+        }
+        self.taken += 1;
+        match self.pieces.pop_front().flatten()? {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                self.end = Some(End::Failed(error));
+                None
+            }
         }
     }
 }
 
-impl<R, E, P> Load<R, E, P> {
-    /// Waits for the turn of the piece with this number. It never comes if one before it has failed.
-    fn turn(&self, number: u64) -> Option<MutexGuard<'_, Turns<E, P>>> {
-        let turns = unpoisoned(&self.turns);
-        let is_early = |turns: &mut Turns<E, P>| turns.next != number && turns.end.is_none();
-        let turns = self.next_turn.wait_while(turns, is_early).unwrap_or_else(PoisonError::into_inner);
-        turns.end.is_none().then_some(turns)
-    }
-}
-
-impl<E: FnMut(&EventRef<'_>), P: FnMut(&History)> Turns<E, P> {
-    fn take(&mut self, parsed: Parsed<'_>) {
-        let Self { lines, history, each, progress, .. } = self;
-        for event in &parsed.events {
-            match event {
-                Event::Borrowed(event) => each(event),
-                Event::Owned(event) => each(&(&**event).into()),
-            }
-        }
-        history.events += parsed.events.len() as u64;
+impl<T, P: FnMut(&History)> Taken<T, P> {
+    fn take<B>(&mut self, parsed: &mut Parsed<B>)
+    where
+        T: FnMut(&mut B),
+    {
+        let Self { lines, history, take, progress } = self;
+        take(&mut parsed.batch);
+        history.events += parsed.events;
         history.bad_lines += parsed.bad_lines;
         let room = REPORTED - history.first_bad_lines.len();
         history.first_bad_lines.extend(parsed.first_bad_lines.iter().take(room).map(|line| *lines + line));
@@ -164,14 +225,14 @@ impl<E: FnMut(&EventRef<'_>), P: FnMut(&History)> Turns<E, P> {
     }
 }
 
-/// A thread that panics lets nobody wait for its turn.
-struct Alarm<'a, R, E, P>(&'a Load<R, E, P>);
+/// A thread that panics lets nobody wait for what it would have done.
+struct Alarm<'a, R, B, F, T, P>(&'a Load<R, B, F, T, P>);
 
-impl<R, E, P> Drop for Alarm<'_, R, E, P> {
+impl<R, B, F, T, P> Drop for Alarm<'_, R, B, F, T, P> {
     fn drop(&mut self) {
         if thread::panicking() {
-            unpoisoned(&self.0.turns).end = Some(End::Panicked);
-            self.0.next_turn.notify_all();
+            unpoisoned(&self.0.ready).end = Some(End::Panicked);
+            self.0.room.notify_all();
         }
     }
 }
@@ -182,9 +243,10 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What the lines of a piece say.
-#[derive(Debug, Default)]
-struct Parsed<'a> {
-    events: Vec<Event<'a>>,
+#[derive(Debug)]
+struct Parsed<B> {
+    batch: B,
+    events: u64,
     lines: u64,
     bad_lines: u64,
     /// The numbers of the first of them within the piece, counted from 1.
@@ -194,25 +256,31 @@ struct Parsed<'a> {
     torn: bool,
 }
 
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every one is of the large variant")]
-enum Event<'a> {
-    Borrowed(EventRef<'a>),
-    Owned(Box<UsageEvent>),
-}
-
-impl<'a> Parsed<'a> {
-    fn new(piece: &Piece, bytes: &'a [u8], parser: &mut Parser) -> Self {
-        // Our lines are longer.
-        let events = Vec::with_capacity(bytes.len() / 256);
-        let mut parsed = Self { events, bytes: piece.upto, torn: piece.torn, ..Self::default() };
+impl<B> Parsed<B> {
+    /// With the events in `batch`.
+    fn new(
+        piece: &Piece,
+        bytes: &[u8],
+        parser: &mut Parser,
+        prepare: &impl Fn(&mut B, &EventRef<'_>),
+        batch: B,
+    ) -> Self {
+        let mut parsed = Self {
+            batch,
+            events: 0,
+            lines: 0,
+            bad_lines: 0,
+            first_bad_lines: Vec::new(),
+            bytes: piece.upto,
+            torn: piece.torn,
+        };
         match std::str::from_utf8(bytes) {
-            Ok(text) => parsed.read(text, parser),
+            Ok(text) => parsed.read(text, parser, prepare),
             Err(_) => {
                 for line in bytes.split_inclusive(|byte| *byte == b'\n') {
                     match std::str::from_utf8(line) {
-                        Ok(text) => parsed.read(text, parser),
-                        Err(_) => parsed.read_line(line),
+                        Ok(text) => parsed.read(text, parser, prepare),
+                        Err(_) => parsed.read_line(line, prepare),
                     }
                 }
             }
@@ -224,18 +292,19 @@ impl<'a> Parsed<'a> {
         parsed
     }
 
-    fn read(&mut self, mut text: &'a str, parser: &mut Parser) {
+    fn read(&mut self, mut text: &str, parser: &mut Parser, prepare: &impl Fn(&mut B, &EventRef<'_>)) {
         while !text.is_empty() {
             let end = match parser.event(text) {
                 Some((event, len)) if len <= MAX_LINE => {
                     self.lines += 1;
-                    self.events.push(Event::Borrowed(event));
+                    self.events += 1;
+                    prepare(&mut self.batch, &event);
                     // What stands there is an end of a line, or the end of all.
                     if text.as_bytes().get(len) == Some(&b'\r') { len + 2 } else { len + 1 }
                 }
                 _ => {
                     let end = memchr::memchr(b'\n', text.as_bytes()).map_or(text.len(), |at| at + 1);
-                    self.read_line(&text.as_bytes()[..end]);
+                    self.read_line(&text.as_bytes()[..end], prepare);
                     end
                 }
             };
@@ -244,14 +313,17 @@ impl<'a> Parsed<'a> {
     }
 
     /// The line as `serde_json` reads it.
-    fn read_line(&mut self, line: &[u8]) {
+    fn read_line(&mut self, line: &[u8], prepare: &impl Fn(&mut B, &EventRef<'_>)) {
         self.lines += 1;
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         if line.trim_ascii().is_empty() {
             return;
         }
-        match if line.len() <= MAX_LINE { serde_json::from_slice(line).ok() } else { None } {
-            Some(event) => self.events.push(Event::Owned(event)),
+        match if line.len() <= MAX_LINE { serde_json::from_slice::<UsageEvent>(line).ok() } else { None } {
+            Some(event) => {
+                self.events += 1;
+                prepare(&mut self.batch, &(&event).into());
+            }
             None => self.complain(),
         }
     }
@@ -415,14 +487,18 @@ mod tests {
         (lines, torn)
     }
 
+    fn keep(batch: &mut Vec<UsageEvent>, event: &EventRef<'_>) {
+        batch.push(EventRef::to_owned(*event));
+    }
+
     fn loaded(file: &[u8]) -> (Vec<UsageEvent>, History) {
         loaded_by(1, PIECE, file)
     }
 
     fn loaded_by(threads: usize, size: usize, file: &[u8]) -> (Vec<UsageEvent>, History) {
         let mut events = Vec::new();
-        let each = |event: &EventRef<'_>| events.push(EventRef::to_owned(*event));
-        let history = Load::new(Pieces::new(file, size, MAX_LINE), each, |_| {}).run(threads).unwrap();
+        let take = |batch: &mut Vec<UsageEvent>| events.append(batch);
+        let history = Load::new(Pieces::new(file, size, MAX_LINE), keep, take, |_| {}).run(threads).unwrap();
         (events, history)
     }
 
@@ -561,8 +637,9 @@ mod tests {
         for threads in [1, 3] {
             let mut events = 0;
             let file = whole.as_bytes().chain(Broken);
-            let each = |_: &EventRef<'_>| events += 1;
-            let error = Load::new(Pieces::new(file, 200, MAX_LINE), each, |_| {}).run(threads).unwrap_err();
+            let take = |batch: &mut Vec<UsageEvent>| events += batch.drain(..).len();
+            let load = Load::new(Pieces::new(file, 200, MAX_LINE), keep, take, |_| {});
+            let error = load.run(threads).unwrap_err();
             assert_eq!(error.to_string(), "broken");
             // Not the third: to see its end takes the read that fails.
             assert!(events < 3);
@@ -576,23 +653,50 @@ mod tests {
             let mut told = Vec::new();
             let progress = |history: &History| told.push((history.bytes, history.events));
             let pieces = Pieces::new(file.as_bytes(), 1_000, MAX_LINE);
-            let history = Load::new(pieces, |_: &EventRef<'_>| {}, progress).run(threads).unwrap();
+            let history =
+                Load::new(pieces, |(), _: &EventRef<'_>| {}, |()| {}, progress).run(threads).unwrap();
             assert!(told.len() > 100 && told.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{told:?}");
             assert_eq!(told.last(), Some(&(file.len() as u64, 1_000)));
             assert_eq!((history.bytes, history.events, history.bad_lines), (file.len() as u64, 1_000, 1_000));
         }
     }
 
+    #[test]
+    fn others_go_on_while_one_takes_but_not_without_end() {
+        let file = format!("{ORIGINAL}\n").repeat(200);
+        let (begun, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let prepare = |(): &mut (), _: &EventRef<'_>| {
+            let begun = begun.fetch_add(1, Ordering::SeqCst) + 1;
+            // With one that is being taken, and one more of each thread.
+            assert!(begun - taken.load(Ordering::SeqCst) <= AHEAD + 3);
+        };
+        let take = |(): &mut ()| {
+            while taken.load(Ordering::SeqCst) == 0 && begun.load(Ordering::SeqCst) <= AHEAD {
+                thread::yield_now();
+            }
+            taken.fetch_add(1, Ordering::SeqCst);
+        };
+        // A line is a piece.
+        let pieces = Pieces::new(file.as_bytes(), ORIGINAL.len() + 1, MAX_LINE);
+        assert_eq!(Load::new(pieces, prepare, take, |_| {}).run(2).unwrap().events, 200);
+        assert_eq!(taken.into_inner(), 200);
+    }
+
     /// A panic of one thread is the panic of the load, and none of the others waits for it for ever.
     #[test]
     fn a_panic_ends_the_load() {
-        let file = format!("{ORIGINAL}\n").repeat(100);
-        let events = AtomicUsize::new(0);
-        let each = |_: &EventRef<'_>| assert!(events.fetch_add(1, Ordering::Relaxed) < 50, "enough");
-        let load = Load::new(Pieces::new(file.as_bytes(), 500, MAX_LINE), each, |_| {});
-        let load = std::panic::AssertUnwindSafe(|| load.run(4));
-        assert!(std::panic::catch_unwind(load).is_err());
-        assert_eq!(events.into_inner(), 51);
+        let file = format!("{ORIGINAL}\n").repeat(1_000);
+        for (most_prepared, most_taken) in [(usize::MAX, 50), (50, usize::MAX)] {
+            let (prepared, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let prepare = |(): &mut (), _: &EventRef<'_>| {
+                assert!(prepared.fetch_add(1, Ordering::Relaxed) < most_prepared, "enough");
+            };
+            let take = |(): &mut ()| assert!(taken.fetch_add(1, Ordering::Relaxed) < most_taken, "enough");
+            let load = Load::new(Pieces::new(file.as_bytes(), 500, MAX_LINE), prepare, take, |_| {});
+            let load = std::panic::AssertUnwindSafe(|| load.run(4));
+            assert!(std::panic::catch_unwind(load).is_err());
+            assert!(prepared.into_inner() < 1_000 && taken.into_inner() <= 51);
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ use crate::{
 use active::Rotation;
 use aggregate::{Absorbed, Record};
 use files::{Files, System};
-use seen::Seen;
+use seen::{Noted, Seen};
 use segments::{Names, Segment, UtcDay};
 use upkeep::{Retention, Sorted};
 
@@ -63,8 +63,8 @@ pub(crate) struct Opened<D = UsageFile> {
 
 /// What a history is made of.
 #[derive(Debug)]
-pub(crate) enum Past<'a> {
-    Event(&'a EventRef<'a>),
+pub(crate) enum Past<'a, B> {
+    Events(&'a mut B),
     /// Of events that are in no file any more.
     Sums(&'a Aggregate),
 }
@@ -81,17 +81,18 @@ pub struct Progress {
     pub events: u64,
 }
 
-/// Opens the usage file at `path`, and makes it and its directory where they are missing; gives every event of its
-/// history to `each`: what is left of segments that are gone, then segment by segment from the oldest one, each in its
-/// own order.
+/// Opens the usage file at `path`, and makes it and its directory where they are missing; gives its history to `each`:
+/// what is left of segments that are gone, then segment by segment from the oldest one, each in its own order. Events
+/// come in batches, which are to be emptied and which `prepare` fills, in several threads.
 ///
 /// An `id` that comes twice in a file is two events here: this crate never writes one twice, and to remember every id
 /// would cost more than the index. Whatever brings foreign lines into the file has to look at ids before. But an id
 /// that an older file has, too, is the same event: somebody has copied a file.
-pub(crate) fn open(
+pub(crate) fn open<B: Default + Send>(
     path: &Path,
     settings: &UsageStatistics,
-    mut each: impl FnMut(Past<'_>) + Send,
+    prepare: impl Fn(&mut B, &EventRef<'_>) + Sync,
+    mut each: impl FnMut(Past<'_, B>) + Send,
     progress: impl FnMut(Progress) + Send,
 ) -> Result<Opened, Error> {
     let files: Arc<dyn Files> = Arc::new(System);
@@ -106,21 +107,19 @@ pub(crate) fn open(
 
     load_aggregates(&*files, &names, |aggregate| each(Past::Sums(aggregate)))
         .map_err(failed("read the aggregates beside"))?;
-    let mut each = |event: &EventRef<'_>| each(Past::Event(event));
+    let mut each = |batch: &mut B| each(Past::Events(batch));
     let paths = segments.iter().map(|segment| &*segment.path).chain([path]);
     let total_bytes = paths.filter_map(|path| Some(fs::metadata(path).ok()?.len())).sum();
     let mut history = History::default();
     let mut meter = Meter { read: Progress { bytes: 0, total_bytes, events: 0 }, progress };
     let mut seen = Seen::default();
     for Segment { path, compression, .. } in &segments {
-        let loaded = meter.load(path, *compression, seen.filter(&mut each));
+        let loaded = meter.load(path, *compression, &mut seen, &prepare, &mut each);
         history.add(loaded.map_err(|e| Error::file(path, "read the segment", e))?);
-        history.events -= seen.next_file();
     }
     seen.last_file();
-    let loaded = meter.load(path, Compression::None, seen.filter(&mut each));
+    let loaded = meter.load(path, Compression::None, &mut seen, &prepare, &mut each);
     history.add(loaded.map_err(failed("read the usage file"))?);
-    history.events -= seen.next_file();
 
     let handle = files.append(path).map_err(failed("open the usage file"))?;
     let rotation = Rotation { bytes: settings.rotate_bytes, daily: settings.rotate_daily };
@@ -145,9 +144,14 @@ pub(crate) fn open(
     })
 }
 
-/// Gives every event of a usage file to `each`, and their number.
-pub(crate) fn read(path: &Path, threads: usize, each: impl FnMut(&EventRef<'_>) + Send) -> io::Result<u64> {
-    Ok(load::load(File::open(path)?, threads, each, |_| {})?.events)
+/// Gives every event of a usage file to `take`, in batches that `prepare` fills; returns their number.
+pub(crate) fn read<B: Default + Send>(
+    path: &Path,
+    threads: usize,
+    prepare: impl Fn(&mut B, &EventRef<'_>) + Sync,
+    take: impl FnMut(&mut B) + Send,
+) -> io::Result<u64> {
+    Ok(load::load(File::open(path)?, threads, prepare, take, |_| {})?.events)
 }
 
 fn load_aggregates(files: &dyn Files, names: &Names, mut each: impl FnMut(&Aggregate)) -> io::Result<()> {
@@ -221,11 +225,14 @@ struct Meter<P> {
 }
 
 impl<P: FnMut(Progress) + Send> Meter<P> {
-    fn load(
+    /// Without the events that an earlier file has.
+    fn load<B: Default + Send>(
         &mut self,
         path: &Path,
         compression: Compression,
-        each: impl FnMut(&EventRef<'_>) + Send,
+        seen: &mut Seen,
+        prepare: impl Fn(&mut B, &EventRef<'_>) + Sync,
+        mut take: impl FnMut(&mut B) + Send,
     ) -> io::Result<History> {
         let Self { read, progress } = self;
         let file = File::open(path)?;
@@ -234,20 +241,31 @@ impl<P: FnMut(Progress) + Send> Meter<P> {
         let mut tell = |bytes, events| {
             progress(Progress { bytes: read.bytes + bytes, events: read.events + events, ..*read });
         };
-        let history = match compression {
+        let mut noted = Noted::default();
+        let prepare = |(batch, part): &mut (B, Noted), event: &EventRef<'_>| {
+            if seen.is_new(event, part) {
+                prepare(batch, event);
+            }
+        };
+        let take = |(batch, part): &mut (B, Noted)| {
+            noted.append(part);
+            take(batch);
+        };
+        let mut history = match compression {
             Compression::None => {
-                load::load(file, threads, each, |history| tell(history.bytes, history.events))?
+                load::load(file, threads, prepare, take, |history| tell(history.bytes, history.events))?
             }
             _ => {
                 let bytes = AtomicU64::new(0);
                 let file = compress::decoded(Counted { file, bytes: &bytes }, compression)?;
-                load::load(file, threads, each, |history| {
+                load::load(file, threads, prepare, take, |history| {
                     tell(bytes.load(Ordering::Relaxed), history.events)
                 })?
             }
         };
         read.bytes += length;
         read.events += history.events;
+        history.events -= seen.next_file(noted);
         Ok(history)
     }
 }

@@ -16,25 +16,29 @@ pub(super) struct Seen {
     hasher: DefaultHashBuilder,
     /// Of the files before. By day, since the same event has the same time, and a day's ids fit into the cache.
     days: HashMap<UtcDay, HashTable<u64>>,
-    /// Of the file that is being read.
-    current: Vec<(UtcDay, u64)>,
     /// No file comes after this one.
     is_last: bool,
+}
+
+/// What is noted of the events of one file, or of a part of it.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    ids: Vec<(UtcDay, u64)>,
     /// Events that were seen before.
     again: u64,
 }
 
-impl Seen {
-    /// Passes on the events that no earlier file has.
-    pub(super) fn filter(&mut self, mut each: impl FnMut(&EventRef<'_>)) -> impl FnMut(&EventRef<'_>) {
-        move |event: &EventRef<'_>| {
-            if self.is_new(event) {
-                each(event);
-            }
-        }
+impl Noted {
+    /// Takes over what `part` has.
+    pub(super) fn append(&mut self, part: &mut Self) {
+        self.ids.append(&mut part.ids);
+        self.again += std::mem::take(&mut part.again);
     }
+}
 
-    fn is_new(&mut self, event: &EventRef<'_>) -> bool {
+impl Seen {
+    /// No earlier file has `event`.
+    pub(super) fn is_new(&self, event: &EventRef<'_>, noted: &mut Noted) -> bool {
         let Some(id) = event.id else { return true };
         if self.is_last && self.days.is_empty() {
             return true;
@@ -42,21 +46,21 @@ impl Seen {
         let (day, id) = (UtcDay::of(event.timestamp), self.hasher.hash_one(id));
         let is_new = self.days.get(&day).is_none_or(|ids| ids.find(id, |known| *known == id).is_none());
         if !is_new {
-            self.again += 1;
+            noted.again += 1;
         } else if !self.is_last {
-            self.current.push((day, id));
+            noted.ids.push((day, id));
         }
         is_new
     }
 
     /// Goes on to the next file, and says how many events of this one were seen before.
-    pub(super) fn next_file(&mut self) -> u64 {
-        for (day, id) in self.current.drain(..) {
+    pub(super) fn next_file(&mut self, noted: Noted) -> u64 {
+        for (day, id) in noted.ids {
             let ids = self.days.entry(day).or_default();
             // Twice in one file is two events, and here one id.
             ids.entry(id, |known| *known == id, |known| *known).or_insert(id);
         }
-        std::mem::take(&mut self.again)
+        noted.again
     }
 
     /// The file that comes now is the last one.
@@ -79,19 +83,22 @@ mod tests {
     #[test]
     fn an_id_counts_once_over_files_and_each_time_within_one() {
         let mut seen = Seen::default();
-        let count = |seen: &mut Seen, ids: &[Option<&'static str>]| {
-            let mut n = 0;
-            let mut each = seen.filter(|_| n += 1);
-            ids.iter().for_each(|id| each(&(&event(*id)).into()));
-            drop(each);
-            n
+        // Each is a part of its file.
+        let count = |seen: &Seen, ids: &[Option<&'static str>]| {
+            let (mut noted, mut part) = (Noted::default(), Noted::default());
+            let is_new = |id: &Option<&'static str>| {
+                let is_new = seen.is_new(&(&event(*id)).into(), &mut part);
+                noted.append(&mut part);
+                is_new
+            };
+            (ids.iter().copied().filter(is_new).count(), noted)
         };
-        assert_eq!(count(&mut seen, &[Some("a"), Some("a"), Some("b"), None]), 4);
-        assert_eq!(seen.next_file(), 0);
-        assert_eq!(count(&mut seen, &[Some("a"), Some("a"), Some("c"), None]), 2);
-        assert_eq!(seen.next_file(), 2);
+        let (new, noted) = count(&seen, &[Some("a"), Some("a"), Some("b"), None]);
+        assert_eq!((new, seen.next_file(noted)), (4, 0));
+        let (new, noted) = count(&seen, &[Some("a"), Some("a"), Some("c"), None]);
+        assert_eq!((new, seen.next_file(noted)), (2, 2));
         seen.last_file();
-        assert_eq!(count(&mut seen, &[Some("b"), Some("c"), Some("d"), Some("d")]), 2);
-        assert_eq!(seen.next_file(), 2);
+        let (new, noted) = count(&seen, &[Some("b"), Some("c"), Some("d"), Some("d")]);
+        assert_eq!((new, seen.next_file(noted)), (2, 2));
     }
 }

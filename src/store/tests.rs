@@ -13,6 +13,10 @@ use super::{
 use crate::UsageEvent;
 
 const EVENTS: i64 = 10;
+
+fn note_model(models: &mut Vec<String>, event: &EventRef<'_>) {
+    models.push(event.model.to_owned());
+}
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// A history that is written to, rotated and looked after, all by one thread so that every step has its number.
@@ -131,14 +135,12 @@ impl Found {
         let mut events = HashMap::new();
         let path = self.place.path().join("usage.json");
         let mut told = Vec::new();
-        let each = |past: Past<'_>| {
-            let (model, times) = match past {
-                Past::Event(event) => (event.model, 1),
-                Past::Sums(aggregate) => (&*aggregate.cell.model, aggregate.counts.requests),
-            };
-            *events.entry(model.to_owned()).or_default() += times;
+        let mut count = |model: String, times| *events.entry(model).or_default() += times;
+        let each = |past: Past<'_, Vec<String>>| match past {
+            Past::Events(models) => models.drain(..).for_each(|model| count(model, 1)),
+            Past::Sums(aggregate) => count(aggregate.cell.model.to_string(), aggregate.counts.requests),
         };
-        let opened = open(&path, &self.settings, each, |progress| told.push(progress));
+        let opened = open(&path, &self.settings, note_model, each, |progress| told.push(progress));
         assert!(told.is_sorted_by(|a, b| a.bytes <= b.bytes && a.events <= b.events), "{told:?}");
         assert!(told.last().is_none_or(|last| last.bytes == last.total_bytes), "{told:?}");
         (opened.unwrap(), events)
@@ -546,11 +548,11 @@ mod one_history {
             let found = Found::new(files, &UsageStatistics::default());
             let path = found.place.path().join("usage.json");
             let (mut events, mut sums) = (Vec::new(), Vec::new());
-            let each = |past: Past<'_>| match past {
-                Past::Event(event) => events.push(event.model.to_owned()),
+            let each = |past: Past<'_, Vec<String>>| match past {
+                Past::Events(models) => events.append(models),
                 Past::Sums(aggregate) => sums.push(aggregate.cell.model.clone()),
             };
-            let opened = open(&path, &found.settings, each, |_| {}).unwrap();
+            let opened = open(&path, &found.settings, note_model, each, |_| {}).unwrap();
             prop_assert_eq!(opened.history.events as usize, events.len());
             prop_assert_eq!(opened.history.bad_lines, 0);
             prop_assert_eq!(&events, &expected, "in the order in which they were written");

@@ -18,7 +18,7 @@
 
 use std::{
     io::{self, Read},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -33,6 +33,7 @@ use super::{
 use crate::{
     Timestamp,
     config::{Compression, UsageStatistics},
+    event::EventRef,
 };
 
 /// Sums that are held before they are written, give or take a segment.
@@ -216,7 +217,12 @@ impl Upkeep {
     fn sum_up(&self, segment: &Segment, sum: &mut Sum, is_stopped: IsStopped<'_>) -> io::Result<Absorbed> {
         let file = Stoppable { file: self.files.read(&segment.path)?, is_stopped };
         let file = compress::decoded(file, segment.compression)?;
-        let history = load::load(file, 1, |event| sum.add(event), |_| {})?;
+        // One thread, but that is not for the types to see.
+        let sum = Mutex::new(sum);
+        let add = |(): &mut (), event: &EventRef<'_>| {
+            sum.lock().unwrap_or_else(PoisonError::into_inner).add(event);
+        };
+        let history = load::load(file, 1, add, |()| {}, |_| {})?;
         let load::History { events, bad_lines, bytes, .. } = history;
         Ok(Absorbed { id: segment.id, bytes, events, bad_lines })
     }

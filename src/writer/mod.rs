@@ -49,7 +49,7 @@ use tokio::sync::oneshot;
 use crate::{
     Error, Timestamp, UsageEvent,
     config::UsageStatistics,
-    index::{self, Index, Snapshot},
+    index::{self, Draft, Index, Snapshot},
     queue::{Events, Tally},
     store::{Aggregate, Complaint, Disk, History, Inventory, Opened, Past},
     sync::{
@@ -60,9 +60,9 @@ use crate::{
 };
 
 /// Takes in what the history is made of.
-pub(crate) fn take_in(index: &mut Index, past: Past<'_>) {
+pub(crate) fn take_in(index: &mut Index, past: Past<'_, Draft>) {
     match past {
-        Past::Event(event) => index.take_in(event),
+        Past::Events(draft) => index.take(draft),
         Past::Sums(Aggregate { cell, counts }) => index.insert_aggregate(&index::Aggregate {
             start: cell.start,
             model: &cell.model,

@@ -50,7 +50,7 @@ where
 /// A writer to a real file, with the history that lies there.
 fn open(path: &Path, settings: &UsageStatistics) -> (Recorder<UsageEvent>, WriterHandle) {
     let mut index = Index::default();
-    let opened = store::open(path, settings, |past| take_in(&mut index, past), |_| {}).unwrap();
+    let opened = store::open(path, settings, Draft::push, |past| take_in(&mut index, past), |_| {}).unwrap();
     let (recorder, events) = queue::channel(1000);
     (recorder, WriterHandle::spawn(events, index, opened, path.into(), settings).unwrap())
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bounds;
+mod drafts;
 mod naive;
 pub(crate) mod properties;
 mod retired;

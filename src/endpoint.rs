@@ -1,7 +1,8 @@
 //! Which requests are calls to a model, and what their path already says. One table.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
+use hashbrown::HashMap;
 use http::Method;
 
 use crate::extract::Dialect;
@@ -183,11 +184,48 @@ impl Endpoint {
     pub(crate) fn of(method: &Method, path: &str) -> Self {
         let path = path.strip_suffix('/').unwrap_or(path);
         // Everything else reads what is stored, or prepares.
-        if method != Method::POST || IGNORED.iter().any(|ignored| ignored.fits(path)) {
+        if method != Method::POST || IGNORED_ROWS.first_that_fits(path).is_some() {
             return Self::Ignored;
         }
-        CALLS.iter().find(|call| call.path.fits(path)).map_or(Self::Unknown, Self::Call)
+        CALL_ROWS.first_that_fits(path).map_or(Self::Unknown, |row| Self::Call(&CALLS[row]))
     }
+}
+
+static IGNORED_ROWS: LazyLock<Rows> = LazyLock::new(|| Rows::new(IGNORED.iter()));
+static CALL_ROWS: LazyLock<Rows> = LazyLock::new(|| Rows::new(CALLS.iter().map(|call| &call.path)));
+
+/// A table by the last words of its paths: of many rows few are worth a look.
+struct Rows {
+    by_last_word: HashMap<&'static str, Vec<Row>>,
+    /// Those whose last word may be any.
+    others: Vec<Row>,
+}
+
+type Row = (usize, &'static Path);
+
+impl Rows {
+    fn new(paths: impl Iterator<Item = &'static Path>) -> Self {
+        let mut rows = Self { by_last_word: HashMap::new(), others: Vec::new() };
+        for row in paths.enumerate() {
+            match row.1.last_word() {
+                Some(word) => rows.by_last_word.entry(word).or_default().push(row),
+                None => rows.others.push(row),
+            }
+        }
+        rows
+    }
+
+    fn first_that_fits(&self, path: &str) -> Option<usize> {
+        let known = self.by_last_word.get(last_word(path)).map_or(&[][..], |rows| rows);
+        let known = known.iter().find(|(_, row)| row.fits(path)).map(|(at, _)| *at);
+        let mut before = self.others.iter().take_while(|(at, _)| known.is_none_or(|known| *at < known));
+        before.find(|(_, row)| row.fits(path)).map(|(at, _)| *at).or(known)
+    }
+}
+
+/// What stands behind the last slash or colon.
+fn last_word(path: &str) -> &str {
+    memchr::memrchr2(b'/', b':', path.as_bytes()).map_or(path, |at| &path[at + 1..])
 }
 
 impl Call {
@@ -198,10 +236,20 @@ impl Call {
 }
 
 impl Path {
+    /// The last word of all paths that it fits; `None` if they have not the same.
+    fn last_word(&self) -> Option<&'static str> {
+        match self {
+            Self::Segments(end) | Self::Verb(end) | Self::ModelVerb(_, end) | Self::Named(_, end) => {
+                Some(last_word(end)).filter(|word| !word.is_empty())
+            }
+            Self::Before(_) => None,
+        }
+    }
+
     fn fits(&self, path: &str) -> bool {
         match self {
             Self::Segments(segments) => before(path, segments).is_some(),
-            Self::Verb(verb) => before_end(path, verb).is_some_and(|front| front.ends_with(':')),
+            Self::Verb(verb) => path.strip_suffix(verb).is_some_and(|front| front.ends_with(':')),
             Self::ModelVerb(part, verb) => {
                 Self::Verb(verb).fits(path)
                     && path.rsplit_once("models/").is_some_and(|(_, model)| model.contains(part))
@@ -213,24 +261,16 @@ impl Path {
     }
 }
 
-/// What stands before the end of a path, if this is its end. Most ends are told apart by their last bytes.
-#[inline]
-fn before_end<'a>(path: &'a str, end: &str) -> Option<&'a str> {
-    let is_near = match (path.as_bytes(), end.as_bytes()) {
-        ([.., a, b], [.., c, d]) => a == c && b == d,
-        _ => true,
-    };
-    if is_near { path.strip_suffix(end) } else { None }
-}
-
 /// What stands before the last segments of a path, if it has them.
 fn before<'a>(path: &'a str, segments: &str) -> Option<&'a str> {
-    before_end(path, segments).filter(|front| front.is_empty() || front.ends_with('/') || segments.is_empty())
+    path.strip_suffix(segments)
+        .filter(|front| front.is_empty() || front.ends_with('/') || segments.is_empty())
 }
 
 /// The name at the end of `front`, if `parent` stands before it.
 fn name_behind<'a>(front: &'a str, parent: &str) -> Option<&'a str> {
-    let (before_name, name) = front.rsplit_once('/')?;
+    let at = memchr::memrchr(b'/', front.as_bytes())?;
+    let (before_name, name) = (&front[..at], &front[at + 1..]);
     if !name.is_empty() && before(before_name, parent).is_some() {
         return Some(name);
     }
@@ -310,6 +350,8 @@ pub(crate) fn template(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn operation(path: &str) -> Option<&'static str> {
@@ -358,6 +400,37 @@ mod tests {
         ] {
             assert_eq!(operation(path), Some(expected), "{path}");
         }
+    }
+
+    proptest! {
+        /// To look at few rows changes nothing.
+        #[test]
+        fn the_first_row_that_fits_is_found(segments in prop::collection::vec(segment(), 0..6)) {
+            let path = format!("/{}", segments.join("/"));
+            let ignored = IGNORED.iter().position(|ignored| ignored.fits(&path));
+            prop_assert_eq!(IGNORED_ROWS.first_that_fits(&path), ignored, "{}", path);
+            let call = CALLS.iter().position(|call| call.path.fits(&path));
+            prop_assert_eq!(CALL_ROWS.first_that_fits(&path), call, "{}", path);
+        }
+    }
+
+    /// Parts of the tables' paths, and what may stand between them.
+    fn segment() -> impl Strategy<Value = String> {
+        let of = |path: &'static Path| match path {
+            Path::Segments(segments) | Path::Before(segments) => vec![*segments],
+            Path::Verb(verb) => vec![*verb],
+            Path::ModelVerb(part, verb) => vec![*part, *verb],
+            Path::Named(parent, segments) => vec![*parent, *segments],
+        };
+        let parts = IGNORED.iter().chain(CALLS.iter().map(|call| &call.path)).flat_map(of);
+        let plain = prop::sample::select(parts.collect::<Vec<_>>());
+        let verb = plain.clone();
+        prop_oneof![
+            4 => plain.prop_map(str::to_owned),
+            2 => verb.prop_map(|verb| format!("models/text-embedding:{verb}")),
+            1 => Just("arn:aws:x".to_owned()),
+            1 => "[a-z:]{0,3}",
+        ]
     }
 
     /// F23

@@ -21,7 +21,7 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{HeaderMap, Method, Request, StatusCode, header, response};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header, response};
 use smallvec::SmallVec;
 
 use crate::{
@@ -32,6 +32,9 @@ use crate::{
     key, provider,
     queue::Recorder,
 };
+
+/// Made once: a name that is a text is read as one at each look.
+static X_AMZN_ERRORTYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// What the queue carries: taken as it is from the request's path, made into an event on the writer's thread.
 pub(crate) enum Entry {
@@ -263,7 +266,7 @@ impl Watch {
             self.provider = provider::of_headers(&head.headers);
         }
         // AWS names an error in the head, with its address behind a colon.
-        if let Some(name) = head.headers.get("x-amzn-errortype") {
+        if let Some(name) = head.headers.get(&X_AMZN_ERRORTYPE) {
             self.extractor.note_error(name.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default());
         }
         true
@@ -372,12 +375,14 @@ impl Watch {
 fn request_id(headers: &HeaderMap) -> SmallVec<[u8; 40]> {
     const NAMES: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id"];
     const MAX: usize = 128;
-    // One walk over the headers, most of which have another length, costs less than to look for each name.
+    // One walk over the headers, most of which have another ending, costs less than to look for each name.
     let mut best = NAMES.len();
     let mut id: &[u8] = &[];
     for (name, value) in headers {
-        let rank = NAMES[..best].iter().position(|known| *known == name.as_str());
-        if let Some(rank) = rank {
+        let name = name.as_str();
+        if name.ends_with("id")
+            && let Some(rank) = NAMES[..best].iter().position(|known| *known == name)
+        {
             best = rank;
             id = value.as_bytes();
         }

@@ -576,7 +576,11 @@ impl Scanner {
             }
             let block = Block::of(simd, input, at);
             let (quotes, opened, closed) = (block.equal(b'"'), block.equal(open), block.equal(close));
-            let (inside, begun) = texts(quotes, || block.equal(b'\\'));
+            let (inside, begun) = texts(
+                quotes,
+                #[inline(always)]
+                || block.equal(b'\\'),
+            );
             if let Some(end) = self.balance(opened & !inside, closed & !inside) {
                 return Some(at + end);
             }

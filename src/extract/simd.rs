@@ -1,7 +1,8 @@
 //! A block of bytes at once, with the widest instructions that the processor has for it.
 //!
 //! What an instruction set can do is known where the program runs, not where it is compiled: [`vectorized`] compiles
-//! its expression for each of the sets and chooses among them. All that is to take part has to be inlined into it.
+//! its expression for each of the sets and chooses among them. All that is to take part has to be inlined into it, and
+//! a closure is only where it says so.
 
 use fearless_simd::{Level, mask8x64, prelude::*, u8x32, u8x64};
 pub(in crate::extract) use fearless_simd::{Simd, dispatch};
@@ -122,14 +123,15 @@ pub(in crate::extract) fn last_bytes(input: &[u8], at: usize) -> [u8; BLOCK] {
     bytes
 }
 
-/// Which of a block's bytes, two more of which lie before them, may end a string: quotes without a backslash before
-/// them, or with two.
+/// Which of a block's bytes, two more of which lie before them, may end a string: quotes without a backslash before them,
+/// or with two.
 #[inline(always)]
 fn ends<S: Simd>(simd: S, bytes: &[u8; BLOCK + 2]) -> mask8x64<S> {
-    let equal = |from: usize, byte| {
-        u8x64::from_slice(simd, &bytes[from..from + BLOCK]).simd_eq(u8x64::splat(simd, byte))
-    };
-    equal(2, b'"') & (!equal(1, b'\\') | equal(0, b'\\'))
+    let (quote, backslash) = (u8x64::splat(simd, b'"'), u8x64::splat(simd, b'\\'));
+    let is_quote = u8x64::from_slice(simd, &bytes[2..]).simd_eq(quote);
+    let is_escaped = u8x64::from_slice(simd, &bytes[1..=BLOCK]).simd_eq(backslash);
+    let is_twice = u8x64::from_slice(simd, &bytes[..BLOCK]).simd_eq(backslash);
+    is_quote & (!is_escaped | is_twice)
 }
 
 /// Where the first byte of `input` from `at` on stands that may end a string, as [`ends`] says; what lies before `at` is
@@ -142,11 +144,9 @@ pub(in crate::extract) fn string_end<S: Simd>(simd: S, input: &[u8], at: usize) 
     let mut at = at;
     loop {
         while let Some(bytes) = input.get(at - 2..).and_then(<[u8]>::first_chunk::<{ 2 * BLOCK + 2 }>) {
-            let ends = |from: usize| match bytes[from..].first_chunk() {
-                Some(bytes) => ends(simd, bytes),
-                None => mask8x64::splat(simd, false),
-            };
-            if (ends(0) | ends(BLOCK)).any_true() {
+            if let (Some(first), Some(second)) = (bytes.first_chunk(), bytes.last_chunk())
+                && (ends(simd, first) | ends(simd, second)).any_true()
+            {
                 break;
             }
             at += 2 * BLOCK;

@@ -144,7 +144,13 @@ impl Trie {
     #[inline(always)]
     pub(super) fn child_in<S: Simd>(&self, simd: S, id: NodeId, bytes: &[u8; KEY], len: usize) -> NodeId {
         let behind = u32::MAX << len;
-        self.find(id, bytes, len, |other| equal_keys(simd, bytes, other) | behind == u32::MAX)
+        self.find(
+            id,
+            bytes,
+            len,
+            #[inline(always)]
+            |other| equal_keys(simd, bytes, other) | behind == u32::MAX,
+        )
     }
 
     #[inline(always)]

@@ -124,7 +124,8 @@ impl Default for RemoteManagement {
 pub struct UsageStatistics {
     /// The usage file; unset: `usage.json` in `auth-dir`.
     pub file: Option<PathBuf>,
-    /// Events that wait before they are written; at least 1.
+    /// Events that wait before they are written; at least 1. However fast they come, their number has them written once in
+    /// 10 ms at most.
     pub flush_events: usize,
     /// How long an event waits at most before it is written; more than 0.
     #[serde(rename = "flush-seconds", deserialize_with = "seconds")]

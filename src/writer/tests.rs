@@ -1,4 +1,4 @@
-use std::{collections::HashSet, error::Error as _, iter, path::Path, thread};
+use std::{collections::HashSet, error::Error as _, iter, path::Path, thread, time::Instant};
 
 use proptest::prelude::*;
 
@@ -119,6 +119,22 @@ mod lines {
         syncs.recv().unwrap();
         assert_eq!(setup.lines(), (0..50).collect::<Vec<_>>());
         assert_eq!(setup.disk.calls(), 1);
+    }
+
+    /// A flush costs as much as hundreds of calls: those that come within some milliseconds share one.
+    #[test]
+    fn that_come_fast_are_written_together() {
+        let setup = setup_with(|settings| settings.flush_events = 1);
+        let start = Instant::now();
+        for i in 0..1000 {
+            setup.record(i);
+            setup.go_round();
+        }
+        setup.writer.flush_blocking().unwrap();
+        // The first at once, and those that were asked for.
+        let most = start.elapsed().as_millis() / 10 + 2;
+        assert!(setup.disk.calls() as u128 <= most, "{} writes where {most} would do", setup.disk.calls());
+        assert_eq!(setup.lines(), (0..1000).collect::<Vec<_>>());
     }
 
     /// L7
@@ -357,7 +373,7 @@ mod a_file_that_cannot_be_written {
         setup.record(1);
         setup.writer.flush_blocking().unwrap_err();
         let tries = setup.disk.calls();
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         for i in 2..200 {
             setup.record(i);
             setup.go_round();

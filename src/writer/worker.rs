@@ -31,6 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
+/// However fast events come, lines are written no more often than this for their number: to wake the file's thread, write
+/// and sync costs as much as hundreds of calls.
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+
 /// Room for lines that is kept between batches.
 const KEPT_BUFFER: usize = 1 << 20;
 
@@ -59,6 +63,8 @@ pub(super) struct Worker<T> {
     durable: u64,
     /// When lines are written however few they are: no event that waits came earlier than the interval before this.
     due: Option<Instant>,
+    /// When lines are written for their number, however many they are, not before.
+    paced_until: Instant,
     /// When what is in the file is synced although there is nothing to write.
     sync_due: Option<Instant>,
     /// When what went wrong without keeping lines from being written is tried again, although there is nothing to write.
@@ -131,6 +137,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
             written: 0,
             durable: 0,
             due: Instant::now().checked_add(settings.flush_interval),
+            paced_until: Instant::now(),
             sync_due: None,
             complaint_due: None,
             retry: None,
@@ -316,7 +323,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
                 self.closing.is_some()
                     || !self.flushes.is_empty()
                     || is_unwell
-                    || self.pending.lines >= self.settings.flush_events
+                    || self.is_full() && now >= self.paced_until
                     || is_past(self.due)
                     || is_past(self.sync_due)
             }
@@ -327,8 +334,14 @@ impl<T: Into<UsageEvent>> Worker<T> {
         }
     }
 
+    /// As many lines wait as are to be written at once.
+    fn is_full(&self) -> bool {
+        self.pending.lines >= self.settings.flush_events
+    }
+
     fn submit(&mut self, now: Instant) {
         self.is_urgent = false;
+        self.paced_until = now + LEAST_INTERVAL;
         let sync = match self.settings.fsync {
             Fsync::Flush => true,
             Fsync::Interval(_) => {
@@ -396,7 +409,8 @@ impl<T: Into<UsageEvent>> Worker<T> {
 
     /// What there is to wait for, besides the bell.
     fn rest(&self) -> Next {
-        let is_blocked = self.file.is_busy() || self.retry.is_some();
+        let is_paced = self.is_full();
+        let is_blocked = self.file.is_busy() || self.retry.is_some() || is_paced;
         let more = if is_blocked {
             // Nothing can be written now: no need to be woken before the queue fills up.
             self.events.capacity() / 2
@@ -414,7 +428,10 @@ impl<T: Into<UsageEvent>> Worker<T> {
             _ if self.file.is_busy() => None,
             (Some(retry), Some(Closing { until: Some(until), .. })) => Some(retry.at.min(*until)),
             (Some(retry), _) => Some(retry.at),
-            (None, _) => [self.due, self.sync_due, self.complaint_due].into_iter().flatten().min(),
+            (None, _) => {
+                let paced = is_paced.then_some(self.paced_until);
+                [self.due, paced, self.sync_due, self.complaint_due].into_iter().flatten().min()
+            }
         })
     }
 

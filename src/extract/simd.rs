@@ -151,18 +151,22 @@ pub(in crate::extract) fn string_end<S: Simd>(simd: S, input: &[u8], at: usize) 
             }
             at += 2 * BLOCK;
         }
-        let found = match input.get(at - 2..).and_then(<[u8]>::first_chunk) {
-            Some(bytes) => ends(simd, bytes).to_bitmask(),
+        if at >= input.len() {
+            return None;
+        }
+        let found = if let Some(bytes) = input.get(at - 2..).and_then(<[u8]>::first_chunk) {
+            ends(simd, bytes).to_bitmask()
+        } else if let Some(bytes) = input.last_chunk() {
+            // Some of them have been looked at.
+            ends(simd, bytes).to_bitmask() >> (at + BLOCK - input.len())
+        } else {
             // Few enough to be looked at one by one.
-            None => Block::of(simd, input, at).equal(b'"'),
+            Block::of(simd, input, at).equal(b'"')
         };
         if found != 0 {
             return Some(at + found.trailing_zeros() as usize);
         }
         at += BLOCK;
-        if at >= input.len() {
-            return None;
-        }
     }
 }
 

@@ -121,11 +121,18 @@ impl Sse {
     /// Reads the document of a piece that is nothing but an event, if it may be worth it.
     fn read_only(&mut self, document: &[u8], documents: &mut Documents) {
         self.is_done = false;
-        if self.reads_all(documents) || self.needle(document).is_some() {
+        if self.reads_all(documents) || self.has_needle(document) {
             self.looked += u8::from(self.wants_model(documents));
             documents.feed(document);
             documents.end();
         }
+    }
+
+    /// An event may be worth reading. A long one has its usage at the end, as a rule.
+    fn has_needle(&self, event: &[u8]) -> bool {
+        let end = event.len().saturating_sub(MAX_FIRST_LOOK);
+        // Not at the very beginning of the end: a backslash might stand before it.
+        end > 0 && self.needle(&event[end..]).is_some_and(|at| at > 0) || self.needle(event).is_some()
     }
 
     /// Where the first needle stands.
@@ -272,7 +279,7 @@ impl Sse {
     /// Reads the event that is held, if it may be worth it.
     fn read_held(&mut self, documents: &mut Documents) {
         let held = std::mem::take(&mut self.held);
-        if self.reads_all(documents) || self.needle(&held).is_some() {
+        if self.reads_all(documents) || self.has_needle(&held) {
             self.looked += u8::from(self.wants_model(documents));
             self.read(&held, documents);
         } else {

@@ -86,8 +86,8 @@ use tree::Day;
 #[cfg(test)]
 use zone::Calendar;
 
-/// Events go into the tree so many at once: sorted, and summed up before they are added to the sums that there are.
-/// Three times as fast as one by one.
+/// Events go into the tree so many at once: sorted, and summed up before they are added to the sums that there are. Few
+/// enough to stay in the cache.
 const WAITING: usize = 4096;
 
 // More could not be summed up at once, nor sorted by keys that hold their number.

@@ -411,3 +411,69 @@ fn bedrock_tokens(headers: &HeaderMap) -> Option<Tokens> {
         ..Tokens::default()
     })
 }
+
+#[cfg(test)]
+#[cfg(not(interleaved))]
+mod tests {
+    use std::thread;
+
+    use bytes::Bytes;
+    use http::Response;
+
+    use super::*;
+    use crate::queue;
+
+    const BODY: &[u8] =
+        br#"{"model":"gpt-4o","usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21}}"#;
+
+    /// A tap whose response has begun, with the body to come.
+    fn tap(recorder: &Recorder<Entry>) -> Tap {
+        let mut request = Request::post("/v1/chat/completions").body(()).unwrap();
+        let mut tap = Tap::of_request(recorder, &mut request).unwrap();
+        let (head, ()) = Response::builder()
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(())
+            .unwrap()
+            .into_parts();
+        assert!(tap.response(&head, Some(BODY.len() as u64), false));
+        tap
+    }
+
+    /// Ways in which a response ends, and how they are recorded.
+    const ENDS: [(fn(Tap), Ending); 5] = [
+        (|mut tap| tap.last_data(&Bytes::from_static(BODY)), Ending::Complete),
+        // As hyper drops it, unasked for its end.
+        (|mut tap| tap.data(&Bytes::from_static(BODY)), Ending::Complete),
+        (|mut tap| tap.data(&Bytes::from_static(&BODY[..60])), Ending::ClientClosed),
+        (|mut tap| tap.settle(Ending::UpstreamError), Ending::UpstreamError),
+        (|mut tap| tap.fail(), Ending::UpstreamError),
+    ];
+
+    /// F1, F49
+    #[test]
+    fn a_response_is_recorded_once_however_it_ends() {
+        let (recorder, mut events) = queue::channel(8);
+        for (finish, expected) in ENDS {
+            finish(tap(&recorder));
+            let event = UsageEvent::from(events.pop().unwrap());
+            assert_eq!(event.end, Some(expected));
+            assert_eq!(event.tokens.total, (expected == Ending::Complete).then_some(21), "{expected:?}");
+            assert!(events.pop().is_none());
+        }
+    }
+
+    #[test]
+    fn taps_of_many_threads_are_recorded_once_each() {
+        const EACH: usize = 10;
+        let (recorder, mut events) = queue::channel(64);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| (0..EACH).for_each(|turn| ENDS[turn % ENDS.len()].0(tap(&recorder))));
+            }
+        });
+        let ends = std::iter::from_fn(|| events.pop()).map(|entry| UsageEvent::from(entry).end);
+        let ends = ends.collect::<Vec<_>>();
+        assert_eq!(ends.len(), 3 * EACH);
+        assert_eq!(ends.iter().filter(|end| **end == Some(Ending::Complete)).count(), 3 * EACH * 2 / 5);
+    }
+}

@@ -123,9 +123,14 @@ impl Sse {
         self.is_done = false;
         if self.reads_all(documents) || self.has_needle(document) {
             self.looked += u8::from(self.wants_model(documents));
-            documents.feed(document);
-            documents.end();
+            self.read_document(document, documents);
         }
+    }
+
+    fn read_document(&mut self, document: &[u8], documents: &mut Documents) {
+        self.is_done = false;
+        documents.feed(document);
+        documents.end();
     }
 
     /// An event may be worth reading. A long one has its usage at the end, as a rule.
@@ -306,9 +311,7 @@ impl Sse {
     /// Reads one whole event.
     fn read(&mut self, event: &[u8], documents: &mut Documents) {
         if let Some(document) = only_document(event) {
-            self.is_done = false;
-            documents.feed(document);
-            return documents.end();
+            return self.read_document(document, documents);
         }
         self.lines = Lines::new();
         self.lines.feed(event, documents);
@@ -377,7 +380,8 @@ const NULL: usize = 8;
 /// a search for each.
 #[inline(always)]
 fn may_have_needle<const STAND_INS: bool, const NULLS: bool>(input: &[u8]) -> bool {
-    const BLOCK: usize = 32;
+    // As wide as most processors compare at once.
+    const LANES: usize = 32;
     // `u` and `e` differ in one bit.
     let is_begin = |first: u8, second: u8, value: u8| {
         (first == b'"')
@@ -397,8 +401,8 @@ fn may_have_needle<const STAND_INS: bool, const NULLS: bool>(input: &[u8]) -> bo
         let bytes = firsts.iter().zip(seconds).zip(values);
         return bytes.into_iter().any(|((first, second), value)| is_begin(*first, *second, *value));
     };
-    let mut found = [0_u8; BLOCK];
-    let mut look = |firsts: &[u8; BLOCK], seconds: &[u8; BLOCK], values: &[u8; BLOCK]| {
+    let mut found = [0_u8; LANES];
+    let mut look = |firsts: &[u8; LANES], seconds: &[u8; LANES], values: &[u8; LANES]| {
         for (found, ((first, second), value)) in found.iter_mut().zip(firsts.iter().zip(seconds).zip(values))
         {
             *found |= if is_begin(*first, *second, *value) { u8::MAX } else { 0 };
@@ -408,7 +412,7 @@ fn may_have_needle<const STAND_INS: bool, const NULLS: bool>(input: &[u8]) -> bo
     blocks.for_each(|((firsts, seconds), values)| look(firsts, seconds, values));
     // What is left over, and some of what has been looked at.
     look(last_firsts, last_seconds, last_values);
-    found != [0; BLOCK]
+    found != [0; LANES]
 }
 
 /// What follows a key's letters is its end, and `null`.

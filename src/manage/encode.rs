@@ -88,7 +88,7 @@ fn quality(parameter: &str) -> Option<u16> {
 enum Coder {
     Identity(Vec<u8>),
     #[cfg(feature = "compression")]
-    Gzip(flate2::write::GzEncoder<Vec<u8>>),
+    Gzip(Box<flate2::write::GzEncoder<Vec<u8>>>),
     #[cfg(feature = "compression")]
     Br(Box<brotli::CompressorWriter<Vec<u8>>>),
 }
@@ -99,7 +99,7 @@ impl Coder {
             Coding::Identity => Self::Identity(Vec::new()),
             #[cfg(feature = "compression")]
             Coding::Gzip => {
-                Self::Gzip(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(5)))
+                Self::Gzip(Box::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(5))))
             }
             // Quality and window as for gzip's speed: a window of 256 KiB is all that a coder holds of an export.
             #[cfg(feature = "compression")]

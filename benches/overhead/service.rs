@@ -6,6 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker, ready as ready_or_pending},
+    vec,
 };
 
 use bytes::Bytes;
@@ -56,8 +57,9 @@ impl<B> Service<Request<B>> for Replay {
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
         let left = if self.is_exact { self.frames.iter().map(Bytes::len).sum::<usize>() as u64 } else { 0 };
-        let frames = Arc::clone(&self.frames);
-        let mut response = Response::new(Frames { frames, at: 0, left, is_exact: self.is_exact });
+        // All at once, so that no piece is still on its way to memory when it is taken.
+        let frames = Vec::from(&self.frames[..]).into_iter();
+        let mut response = Response::new(Frames { frames, left, is_exact: self.is_exact });
         *response.headers_mut() = self.headers.clone();
         ready(Ok(response))
     }
@@ -65,8 +67,7 @@ impl<B> Service<Request<B>> for Replay {
 
 /// What an HTTP client's body does: knows its length if it was announced, and then its end.
 pub(crate) struct Frames {
-    frames: Arc<[Bytes]>,
-    at: usize,
+    frames: vec::IntoIter<Bytes>,
     left: u64,
     is_exact: bool,
 }
@@ -75,12 +76,13 @@ impl Body for Frames {
     type Data = Bytes;
     type Error = Infallible;
 
+    // As hyper's is not: what the compiler makes of it together with a wrapper differs from wrapper to wrapper.
+    #[inline(never)]
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let frame = self.frames.get(self.at).cloned();
-        self.at += 1;
+        let frame = self.frames.next();
         if self.is_exact
             && let Some(frame) = &frame
         {
@@ -151,7 +153,7 @@ pub(crate) trait Observe {
     fn piece(&mut self, piece: &Bytes);
 }
 
-/// A layer for observers.
+/// A layer for observers, each of which is made when the request's head is there.
 pub(crate) struct ObserveLayer<F>(pub(crate) F);
 
 impl<S, F: Clone> Layer<S> for ObserveLayer<F> {
@@ -170,7 +172,7 @@ pub(crate) struct ObserveService<S, F> {
 impl<S, B, R, F, O> Service<Request<B>> for ObserveService<S, F>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    F: Fn() -> O,
+    F: Fn(&HeaderMap) -> O,
 {
     type Response = Response<Observed<R, O>>;
     type Error = S::Error;
@@ -181,7 +183,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ObserveFuture { inner: self.inner.call(request), observer: Some((self.observer)()) }
+        let observer = (self.observer)(request.headers());
+        ObserveFuture { inner: self.inner.call(request), observer: Some(observer) }
     }
 }
 

@@ -68,6 +68,16 @@ impl<S: Simd> Block<S> {
         }
     }
 
+    /// Of `input` from `at` on, if need be with bytes that lie before. Returns how many of those there are.
+    #[inline(always)]
+    pub(in crate::extract) fn last(simd: S, input: &[u8], at: usize) -> (Self, usize) {
+        match (input.get(at..).and_then(<[u8]>::first_chunk), input.last_chunk()) {
+            (Some(bytes), _) => (Self::new(simd, bytes), 0),
+            (None, Some(bytes)) => (Self::new(simd, bytes), BLOCK + at - input.len()),
+            (None, None) => (Self::new(simd, &last_bytes(input, at)), 0),
+        }
+    }
+
     #[inline(always)]
     fn all(self, byte: u8) -> u8x64<S> {
         u8x64::splat(self.simd, byte)
@@ -123,51 +133,42 @@ pub(in crate::extract) fn last_bytes(input: &[u8], at: usize) -> [u8; BLOCK] {
     bytes
 }
 
-/// Which of a block's bytes, two more of which lie before them, may end a string: quotes without a backslash before them,
-/// or with two.
-#[inline(always)]
-fn ends<S: Simd>(simd: S, bytes: &[u8; BLOCK + 2]) -> mask8x64<S> {
-    let (quote, backslash) = (u8x64::splat(simd, b'"'), u8x64::splat(simd, b'\\'));
-    let is_quote = u8x64::from_slice(simd, &bytes[2..]).simd_eq(quote);
-    let is_escaped = u8x64::from_slice(simd, &bytes[1..=BLOCK]).simd_eq(backslash);
-    let is_twice = u8x64::from_slice(simd, &bytes[..BLOCK]).simd_eq(backslash);
-    is_quote & (!is_escaped | is_twice)
-}
-
-/// Where the first byte of `input` from `at` on stands that may end a string, as [`ends`] says; what lies before `at` is
-/// of the string, too, or its quote.
+/// Where the first byte of `input` from `at` on stands that may end a string: a quote without a backslash before it, or
+/// with two. What lies before `at`, two bytes at least, is of the string, too, or its quote.
 ///
-/// In text there are escaped quotes at no regular distance: to stop at each of them costs more than to look twice at
-/// all bytes.
+/// In text there are escaped quotes at no regular distance: to stop at each of them costs more than to look for
+/// backslashes as well.
 #[inline(always)]
 pub(in crate::extract) fn string_end<S: Simd>(simd: S, input: &[u8], at: usize) -> Option<usize> {
+    const TURN: usize = 2 * BLOCK;
+    let (turns, rest) = input.get(at..)?.as_chunks::<TURN>();
+    let is_escape = |at: usize| u128::from(input[at] == b'\\');
+    // Of the blocks before.
+    let mut before = is_escape(at - 1) << (TURN - 1) | is_escape(at - 2) << (TURN - 2);
+    let mut look = |quotes: u128, escapes: u128| {
+        let (once, twice) = (escapes << 1 | before >> (TURN - 1), escapes << 2 | before >> (TURN - 2));
+        before = escapes;
+        quotes & (!once | twice)
+    };
     let mut at = at;
-    loop {
-        while let Some(bytes) = input.get(at - 2..).and_then(<[u8]>::first_chunk::<{ 2 * BLOCK + 2 }>) {
-            if let (Some(first), Some(second)) = (bytes.first_chunk(), bytes.last_chunk())
-                && (ends(simd, first) | ends(simd, second)).any_true()
-            {
-                break;
-            }
-            at += 2 * BLOCK;
-        }
-        if at >= input.len() {
-            return None;
-        }
-        let found = if let Some(bytes) = input.get(at - 2..).and_then(<[u8]>::first_chunk) {
-            ends(simd, bytes).to_bitmask()
-        } else if let Some(bytes) = input.last_chunk() {
-            // Some of them have been looked at.
-            ends(simd, bytes).to_bitmask() >> (at + BLOCK - input.len())
-        } else {
-            // Few enough to be looked at one by one.
-            Block::of(simd, input, at).equal(b'"')
-        };
+    for turn in turns {
+        let ([first, second], _) = turn.as_chunks() else { break };
+        let (first, second) = (Block::new(simd, first), Block::new(simd, second));
+        let both = |byte| u128::from(first.equal(byte)) | u128::from(second.equal(byte)) << BLOCK;
+        let found = look(both(b'"'), both(b'\\'));
         if found != 0 {
             return Some(at + found.trailing_zeros() as usize);
         }
-        at += BLOCK;
+        at += TURN;
     }
+    let mut masks = (0, 0);
+    for (number, at) in (at..at + rest.len()).step_by(BLOCK).enumerate() {
+        let (block, passed) = Block::last(simd, input, at);
+        masks.0 |= u128::from(block.equal(b'"') >> passed) << (number * BLOCK);
+        masks.1 |= u128::from(block.equal(b'\\') >> passed) << (number * BLOCK);
+    }
+    let found = look(masks.0, masks.1);
+    (found != 0).then(|| at + found.trailing_zeros() as usize)
 }
 
 /// Behind the bytes from `at` on that are none of `wanted`, as far as there are many of them.

@@ -148,15 +148,15 @@ impl Sse {
     #[inline]
     fn may_have_needle(&mut self, input: &[u8]) -> bool {
         if self.has_stand_ins {
-            return vectorized!(_simd => may_have_needle::<true, false>(input));
+            return vectorized!(simd => may_have_needle::<_, true, false>(simd, input));
         }
         if !self.has_nulls {
-            if !vectorized!(_simd => may_have_needle::<false, false>(input)) {
+            if !vectorized!(simd => may_have_needle::<_, false, false>(simd, input)) {
                 return false;
             }
             self.has_nulls = true;
         }
-        vectorized!(_simd => may_have_needle::<false, true>(input))
+        vectorized!(simd => may_have_needle::<_, false, true>(simd, input))
     }
 
     /// Nothing more comes: an event that lacks its blank line counts all the same.
@@ -376,43 +376,39 @@ const NULL: usize = 8;
 /// Somewhere stands a quote with the `u` or `e` of a needle behind it; with the `f`, too, if there are stand-ins; and no
 /// `null` behind it, if there are nulls.
 ///
-/// Without a branch but the loop's, so that the compiler makes vectors of it; one look for all needles costs less than
-/// a search for each.
+/// Without a branch but the loop's; one look for all needles costs less than a search for each.
 #[inline(always)]
-fn may_have_needle<const STAND_INS: bool, const NULLS: bool>(input: &[u8]) -> bool {
-    // As wide as most processors compare at once.
-    const LANES: usize = 32;
-    // `u` and `e` differ in one bit.
-    let is_begin = |first: u8, second: u8, value: u8| {
-        (first == b'"')
-            & ((second | (b'e' ^ b'u') == b'e' | b'u') | (STAND_INS & (second == b'f')))
-            & !(NULLS & (value == b'n'))
-    };
-    let Some(values) = input.get(if NULLS { NULL } else { 1 }..) else { return !input.is_empty() };
-    let firsts = &input[..values.len()];
-    let seconds = &input[1..][..values.len()];
-    // Behind the last of them there is no room for a value.
-    if NULLS && input[values.len()..].windows(2).any(|pair| is_begin(pair[0], pair[1], 0)) {
-        return true;
-    }
-    let (Some(last_firsts), Some(last_seconds), Some(last_values)) =
-        (firsts.last_chunk(), seconds.last_chunk(), values.last_chunk())
-    else {
-        let bytes = firsts.iter().zip(seconds).zip(values);
-        return bytes.into_iter().any(|((first, second), value)| is_begin(*first, *second, *value));
-    };
-    let mut found = [0_u8; LANES];
-    let mut look = |firsts: &[u8; LANES], seconds: &[u8; LANES], values: &[u8; LANES]| {
-        for (found, ((first, second), value)) in found.iter_mut().zip(firsts.iter().zip(seconds).zip(values))
-        {
-            *found |= if is_begin(*first, *second, *value) { u8::MAX } else { 0 };
+fn may_have_needle<S: Simd, const STAND_INS: bool, const NULLS: bool>(simd: S, input: &[u8]) -> bool {
+    // Of the block before, as bits of this one: a quote as its last byte, and where values are of keys that it has begun.
+    let (mut after_quote, mut value) = (0, 0);
+    let mut found = 0;
+    let mut look = |block: Block<S>, passed: usize| {
+        let quotes = block.equal(b'"') >> passed;
+        // They differ in one bit.
+        let mut letters = block.equal_but(b'e' ^ b'u', b'e' | b'u') >> passed;
+        if STAND_INS {
+            letters |= block.equal(b'f') >> passed;
+        }
+        let begins = (quotes << 1 | after_quote) & letters;
+        after_quote = quotes >> (BLOCK - 1);
+        if NULLS {
+            found |= (begins << (NULL - 1) | value) & !(block.equal(b'n') >> passed);
+            value = begins >> (BLOCK - (NULL - 1));
+        } else {
+            found |= begins;
         }
     };
-    let blocks = firsts.as_chunks().0.iter().zip(seconds.as_chunks().0).zip(values.as_chunks().0);
-    blocks.for_each(|((firsts, seconds), values)| look(firsts, seconds, values));
-    // What is left over, and some of what has been looked at.
-    look(last_firsts, last_seconds, last_values);
-    found != [0; LANES]
+    let (blocks, rest) = input.as_chunks();
+    blocks.iter().for_each(
+        #[inline(always)]
+        |block| look(Block::new(simd, block), 0),
+    );
+    if !rest.is_empty() {
+        let (block, passed) = Block::last(simd, input, input.len() - rest.len());
+        look(block, passed);
+    }
+    // Behind the last there is no room for a value, and for no `null`.
+    found | value != 0
 }
 
 /// What follows a key's letters is its end, and `null`.

@@ -1,6 +1,6 @@
 use tower_layer::Layer;
 
-use crate::{UsageService, queue::Recorder, tap::Entry};
+use crate::{UsageService, queue::Recorder, record::Entry};
 
 /// Records the usage of every call to a model that passes through a service.
 ///

@@ -142,6 +142,7 @@ mod layer;
 mod manage;
 mod provider;
 mod queue;
+mod record;
 mod service;
 mod store;
 mod sync;

@@ -4,11 +4,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::{
-    ResponseFuture, UsageBody,
-    queue::Recorder,
-    tap::{Entry, Tap},
-};
+use crate::{ResponseFuture, UsageBody, queue::Recorder, record::Entry, tap::Tap};
 
 /// Records the usage of every call to a model that passes through `S`.
 ///

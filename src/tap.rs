@@ -12,55 +12,22 @@
 //! The fifth is no corner case: hyper's HTTP/1 server drops a body as soon as its length is reached, unasked for its
 //! end, and never polls the body of a response that has none.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    io::IoSlice,
-    mem,
-    time::{Duration, Instant},
-};
+use std::{fmt, io::IoSlice, mem, time::Instant};
 
 use bytes::Buf;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header, response};
-use smallvec::SmallVec;
 
 use crate::{
-    Ending, KeyHash, Timestamp, Tokens, UsageEvent, UsageHint,
-    endpoint::{self, Endpoint},
-    event::{CLIENT_CLOSED_REQUEST, UNKNOWN_MODEL},
-    extract::{self, Dialect, Extractor, Format},
+    Ending, Tokens, UsageHint,
+    endpoint::Endpoint,
+    extract::{Extractor, Format},
     key, provider,
     queue::Recorder,
+    record::{Elapsed, Entry, Record},
 };
 
 /// Made once: a name that is a text is read as one at each look.
 static X_AMZN_ERRORTYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
-
-/// What the queue carries: taken as it is from the request's path, made into an event on the writer's thread.
-pub(crate) enum Entry {
-    /// A response that has been watched.
-    Watched(Box<Watch>),
-    /// An event that the host made.
-    Event(Box<UsageEvent>),
-}
-
-impl From<Entry> for UsageEvent {
-    fn from(entry: Entry) -> Self {
-        match entry {
-            Entry::Watched(watch) => watch.into_event(),
-            Entry::Event(event) => *event,
-        }
-    }
-}
-
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Watched(_) => "Watched",
-            Self::Event(_) => "Event",
-        })
-    }
-}
 
 /// Put into a request's extensions by the layer that watches it: a second one stands aside.
 #[derive(Clone, Copy)]
@@ -120,7 +87,7 @@ impl Tap {
             watch.data(data);
             if is_only {
                 // One look at the clock does for both.
-                watch.duration = watch.first_byte;
+                watch.record.duration = watch.record.first_byte;
             }
         }
         self.settle(Ending::Complete);
@@ -136,7 +103,7 @@ impl Tap {
     /// The inner service has failed before there was a response.
     pub(crate) fn fail(&mut self) {
         if let Some(mut watch) = self.watch.take() {
-            watch.status = StatusCode::BAD_GATEWAY.as_u16();
+            watch.record.status = StatusCode::BAD_GATEWAY.as_u16();
             watch.settle(Ending::UpstreamError);
         }
     }
@@ -157,36 +124,23 @@ impl fmt::Debug for Tap {
     }
 }
 
-/// All that is known of one call while it runs. One allocation, which goes through the queue as it is.
-pub(crate) struct Watch {
-    /// Taken when the watch is settled: what lies in the queue must not keep the queue alive.
-    recorder: Option<Recorder<Entry>>,
-    endpoint: Endpoint,
+/// All that is known of one call while it runs. One allocation.
+struct Watch {
+    recorder: Recorder<Entry>,
     /// The host wants it recorded.
     is_forced: bool,
     is_head: bool,
     is_connect: bool,
     has_response: bool,
-    end: Ending,
-    status: u16,
-    key: Option<KeyHash>,
     started: Instant,
-    timestamp: Timestamp,
-    first_byte: Option<Duration>,
-    /// `None`: not over yet.
-    duration: Option<Duration>,
     /// Bytes of the body, as far as they were announced and have passed.
     expected: Option<u64>,
     seen: u64,
-    /// `METHOD /path`, with room for Gemini's; a longer one costs an allocation more.
-    target: SmallVec<[u8; 72]>,
-    request_id: SmallVec<[u8; 40]>,
-    hint: Option<Box<UsageHint>>,
-    /// Who serves it, as far as the request's host or the response's headers tell.
-    provider: Option<&'static str>,
     /// The counts of the response's headers.
     announced: Option<Box<Tokens>>,
     extractor: Extractor,
+    /// What will go through the queue.
+    record: Record,
 }
 
 impl Watch {
@@ -200,47 +154,41 @@ impl Watch {
             Endpoint::Call(call) => call.dialect,
             Endpoint::Unknown | Endpoint::Ignored => None,
         };
-        let mut target = SmallVec::from_slice(request.method().as_str().as_bytes());
-        target.push(b' ');
-        target.extend_from_slice(request.uri().path().as_bytes());
+        let (method, uri) = (request.method(), request.uri());
+        let mut record = Record::new(endpoint, method, uri.path());
+        record.key = key::of_request(request.headers(), uri);
+        record.texts.set_request_id(request_id(request.headers()));
+        record.provider = uri.host().and_then(provider::of_host);
+        let is_forced = hint.as_ref().is_some_and(|hint| hint.record == Some(true));
+        record.hint = hint.map(Box::new);
         Self {
-            recorder: Some(recorder),
-            endpoint,
-            is_forced: hint.as_ref().is_some_and(|hint| hint.record == Some(true)),
-            is_head: request.method() == Method::HEAD,
-            is_connect: request.method() == Method::CONNECT,
+            recorder,
+            is_forced,
+            is_head: method == Method::HEAD,
+            is_connect: method == Method::CONNECT,
             has_response: false,
-            end: Ending::Complete,
-            status: CLIENT_CLOSED_REQUEST,
-            key: key::of_request(request.headers(), request.uri()),
             started: Instant::now(),
-            timestamp: Timestamp::now(),
-            first_byte: None,
-            duration: None,
             expected: None,
             seen: 0,
-            target,
-            request_id: request_id(request.headers()),
-            hint: hint.map(Box::new),
-            provider: request.uri().host().and_then(provider::of_host),
             announced: None,
             extractor: Extractor::new(Format::Unknown, dialect),
+            record,
         }
     }
 
     /// Returns whether the response is one to be watched.
     fn response(&mut self, head: &response::Parts, length: Option<u64>) -> bool {
         self.has_response = true;
-        self.status = head.status.as_u16();
+        self.record.status = head.status.as_u16();
         if let Some(later) = head.extensions.get::<UsageHint>() {
             if later.record == Some(false) {
                 return false;
             }
-            self.hint.get_or_insert_default().update(later);
+            self.record.hint.get_or_insert_default().update(later);
         }
         let content_type = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
         let format = Format::of(content_type);
-        if self.endpoint == Endpoint::Unknown && format == Format::Unknown && !self.is_forced {
+        if self.record.endpoint == Endpoint::Unknown && format == Format::Unknown && !self.is_forced {
             return false;
         }
         self.extractor.expect(format);
@@ -254,16 +202,16 @@ impl Watch {
         }
         let of_response = request_id(&head.headers);
         if !of_response.is_empty() {
-            self.request_id = of_response;
+            self.record.texts.set_request_id(of_response);
         }
         self.expected = length.or_else(|| content_length(&head.headers));
-        if let Endpoint::Call(call) = self.endpoint
+        if let Endpoint::Call(call) = self.record.endpoint
             && call.has_usage_headers()
         {
             self.announced = bedrock_tokens(&head.headers).map(Box::new);
         }
-        if self.provider.is_none() {
-            self.provider = provider::of_headers(&head.headers);
+        if self.record.provider.is_none() {
+            self.record.provider = provider::of_headers(&head.headers);
         }
         // AWS names an error in the head, with its address behind a colon.
         if let Some(name) = head.headers.get(&X_AMZN_ERRORTYPE) {
@@ -285,7 +233,7 @@ impl Watch {
             return;
         }
         if self.seen == 0 {
-            self.first_byte = Some(self.started.elapsed());
+            self.record.first_byte = Some(Elapsed::since(self.started));
         }
         self.seen = self.seen.saturating_add(len as u64);
         let chunk = data.chunk();
@@ -313,66 +261,32 @@ impl Watch {
     }
 
     fn settle(mut self: Box<Self>, end: Ending) {
-        let Some(recorder) = self.recorder.take() else { return };
         self.extractor.finish();
-        if self.endpoint == Endpoint::Unknown && !self.is_forced && !self.extractor.has_usage() {
+        if self.record.endpoint == Endpoint::Unknown && !self.is_forced && !self.extractor.has_usage() {
             return;
         }
-        self.duration.get_or_insert_with(|| self.started.elapsed());
-        let is_success = (200..300).contains(&self.status);
-        self.end = match end {
+        self.record.duration.get_or_insert_with(|| Elapsed::since(self.started));
+        let is_success = (200..300).contains(&self.record.status);
+        self.record.end = match end {
             // The provider's word for a failure, inside an answer that began well.
             Ending::Complete | Ending::ClientClosed if is_success && self.extractor.is_error() => {
                 Ending::StreamError
             }
             end => end,
         };
-        recorder.push(Entry::Watched(self));
-    }
-
-    fn into_event(self) -> UsageEvent {
-        let text = |bytes: &[u8]| Cow::<'static, str>::Owned(String::from_utf8_lossy(bytes).into_owned());
-        let named = |text: Cow<'static, str>| (!text.is_empty()).then_some(text);
-        let hint = self.hint.map(|hint| *hint).unwrap_or_default();
-        let target = String::from_utf8_lossy(&self.target);
-        let (method, path) = target.split_once(' ').unwrap_or_default();
-        let mut facts = self.extractor.facts(self.end == Ending::Complete);
-        if let Some(announced) = self.announced {
-            facts.add_announced(&announced);
+        self.record.is_stream = self.has_response.then(|| self.extractor.is_stream());
+        let mut facts = self.extractor.facts(self.record.end == Ending::Complete);
+        if let Some(announced) = &self.announced {
+            facts.add_announced(announced);
         }
-
-        let clean = |name: Cow<'_, str>| named(Cow::Owned(extract::clean_name(&name)));
-        let asked = endpoint::model(path).and_then(clean).or_else(|| hint.model.and_then(clean));
-        let answered = named(Cow::Owned(facts.model.into_owned()));
-        let model = answered.or_else(|| asked.clone()).unwrap_or(Cow::Borrowed(UNKNOWN_MODEL));
-        let (operation, call_provider, is_stream) = match self.endpoint {
-            Endpoint::Call(call) => (Some(call.operation), call.provider, call.is_stream),
-            Endpoint::Unknown | Endpoint::Ignored => (None, None, false),
-        };
-        let known = provider::of_path(path).or(self.provider);
-        let provider = known.or(call_provider).or_else(|| facts.dialect.and_then(Dialect::provider));
-
-        let mut event = UsageEvent::new(self.timestamp, model);
-        event.request_model = asked.filter(|asked| *asked != event.model);
-        event.tokens = facts.tokens;
-        event.usage = Some(facts.quality);
-        event.status = self.status;
-        event.request_id = named(text(&self.request_id));
-        event.key = hint.key.or(self.key);
-        event.provider = hint.provider.and_then(clean).or(provider.map(Cow::Borrowed));
-        event.operation = operation.map(Cow::Borrowed);
-        event.endpoint = Some(Cow::Owned(format!("{method} {}", endpoint::template(path))));
-        event.stream = self.has_response.then(|| is_stream || self.extractor.is_stream());
-        event.end = Some(self.end);
-        event.duration = self.duration;
-        event.time_to_first_byte = self.first_byte;
-        event.error_type = named(Cow::Owned(facts.error_type.into_owned()));
-        event
+        let told = self.record.tell(&facts);
+        let Self { recorder, record, .. } = *self;
+        recorder.push(Entry::Watched(record, told));
     }
 }
 
 /// The name that a request goes by in logs, under whichever of the usual names, best first.
-fn request_id(headers: &HeaderMap) -> SmallVec<[u8; 40]> {
+fn request_id(headers: &HeaderMap) -> &[u8] {
     const NAMES: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id"];
     const MAX: usize = 128;
     // One walk over the headers, most of which have another ending, costs less than to look for each name.
@@ -387,7 +301,7 @@ fn request_id(headers: &HeaderMap) -> SmallVec<[u8; 40]> {
             id = value.as_bytes();
         }
     }
-    SmallVec::from_slice(&id[..id.len().min(MAX)])
+    &id[..id.len().min(MAX)]
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -421,7 +335,7 @@ mod tests {
     use http::Response;
 
     use super::*;
-    use crate::queue;
+    use crate::{UsageEvent, queue};
 
     const BODY: &[u8] =
         br#"{"model":"gpt-4o","usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21}}"#;

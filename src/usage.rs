@@ -8,8 +8,8 @@ use crate::{
     index::{Caps, Draft, Index},
     manage,
     queue::{self, Recorder},
+    record::Entry,
     store::{self, Past},
-    tap::Entry,
     writer::{self, WriterHandle},
 };
 

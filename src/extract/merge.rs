@@ -123,9 +123,10 @@ pub(super) struct Response {
     model: SmallVec<[u8; 40]>,
     /// The model is that of a document which is still to be committed.
     is_model_pending: bool,
+    /// The name of an error. Or the last word at [`Signal::Code`], as long as there is no better, which is one only if there
+    /// is an error at all.
     error_type: SmallVec<[u8; 16]>,
-    /// The last word at [`Signal::Code`].
-    code: SmallVec<[u8; 16]>,
+    is_code: bool,
 }
 
 impl Response {
@@ -150,7 +151,7 @@ impl Response {
             model: SmallVec::new(),
             is_model_pending: false,
             error_type: SmallVec::new(),
-            code: SmallVec::new(),
+            is_code: true,
         }
     }
 
@@ -195,7 +196,7 @@ impl Response {
     }
 
     pub(super) fn error_type(&self) -> &[u8] {
-        if self.error_type.is_empty() && self.is_error { &self.code } else { &self.error_type }
+        if self.is_code && !self.is_error { &[] } else { &self.error_type }
     }
 
     pub(super) fn dialect(&self) -> Option<Dialect> {
@@ -209,8 +210,14 @@ impl Response {
     /// The framing has said that the provider reports a failure, and what it calls it.
     pub(super) fn note_error(&mut self, kind: &[u8]) {
         self.is_error = true;
-        if self.error_type.is_empty() {
-            self.error_type = text::word(kind, MAX_ERROR_TYPE);
+        self.set_error_type(kind);
+    }
+
+    /// The first name counts.
+    fn set_error_type(&mut self, name: &[u8]) {
+        if self.is_code && !name.is_empty() {
+            self.error_type = text::word(name, MAX_ERROR_TYPE);
+            self.is_code = false;
         }
     }
 
@@ -430,7 +437,6 @@ impl Response {
         [
             (self.model.spilled(), self.model.capacity()),
             (self.error_type.spilled(), self.error_type.capacity()),
-            (self.code.spilled(), self.code.capacity()),
         ]
         .iter()
         .map(|(is_spilled, capacity)| if *is_spilled { *capacity } else { 0 })
@@ -515,15 +521,15 @@ impl Response {
             }
             (Signal::Error, Scalar::Text(text)) => self.document.is_error |= !text.is_empty(),
             (Signal::Error, Scalar::Other | Scalar::Bool(true)) => self.document.is_error = true,
-            (Signal::ErrorType, Scalar::Text(word) | Scalar::Number(word)) if self.error_type.is_empty() => {
-                self.error_type = text::word(word, MAX_ERROR_TYPE);
-            }
+            (Signal::ErrorType, Scalar::Text(word) | Scalar::Number(word)) => self.set_error_type(word),
             (Signal::ErrorNumber, Scalar::Number(number)) if number != b"0" => {
                 self.note_error(number);
             }
             (Signal::Code, Scalar::Text(word)) if !word.is_empty() => {
                 self.document.has_code = true;
-                self.code = text::word(word, MAX_ERROR_TYPE);
+                if self.is_code {
+                    self.error_type = text::word(word, MAX_ERROR_TYPE);
+                }
             }
             (Signal::Lifetime, Scalar::Text(lifetime)) => {
                 self.document.detail.1 = match lifetime {

@@ -140,35 +140,44 @@ pub(in crate::extract) fn last_bytes(input: &[u8], at: usize) -> [u8; BLOCK] {
 /// backslashes as well.
 #[inline(always)]
 pub(in crate::extract) fn string_end<S: Simd>(simd: S, input: &[u8], at: usize) -> Option<usize> {
-    const TURN: usize = 2 * BLOCK;
     let (turns, rest) = input.get(at..)?.as_chunks::<TURN>();
     let is_escape = |at: usize| u128::from(input[at] == b'\\');
-    // Of the blocks before.
+    // Of the bytes before.
     let mut before = is_escape(at - 1) << (TURN - 1) | is_escape(at - 2) << (TURN - 2);
-    let mut look = |quotes: u128, escapes: u128| {
-        let (once, twice) = (escapes << 1 | before >> (TURN - 1), escapes << 2 | before >> (TURN - 2));
-        before = escapes;
-        quotes & (!once | twice)
-    };
     let mut at = at;
     for turn in turns {
         let ([first, second], _) = turn.as_chunks() else { break };
         let (first, second) = (Block::new(simd, first), Block::new(simd, second));
-        let both = |byte| u128::from(first.equal(byte)) | u128::from(second.equal(byte)) << BLOCK;
-        let found = look(both(b'"'), both(b'\\'));
+        let found = not_escaped(both(first, second, b'"'), both(first, second, b'\\'), &mut before);
         if found != 0 {
             return Some(at + found.trailing_zeros() as usize);
         }
         at += TURN;
     }
-    let mut masks = (0, 0);
+    let (mut quotes, mut escapes) = (0, 0);
     for (number, at) in (at..at + rest.len()).step_by(BLOCK).enumerate() {
         let (block, passed) = Block::last(simd, input, at);
-        masks.0 |= u128::from(block.equal(b'"') >> passed) << (number * BLOCK);
-        masks.1 |= u128::from(block.equal(b'\\') >> passed) << (number * BLOCK);
+        quotes |= u128::from(block.equal(b'"') >> passed) << (number * BLOCK);
+        escapes |= u128::from(block.equal(b'\\') >> passed) << (number * BLOCK);
     }
-    let found = look(masks.0, masks.1);
+    let found = not_escaped(quotes, escapes, &mut before);
     (found != 0).then(|| at + found.trailing_zeros() as usize)
+}
+
+/// Two blocks, of which the bits make one number.
+const TURN: usize = 2 * BLOCK;
+
+#[inline(always)]
+fn both<S: Simd>(first: Block<S>, second: Block<S>, byte: u8) -> u128 {
+    u128::from(first.equal(byte)) | u128::from(second.equal(byte)) << BLOCK
+}
+
+/// The quotes without a backslash before them, or with two.
+#[inline(always)]
+fn not_escaped(quotes: u128, escapes: u128, before: &mut u128) -> u128 {
+    let before = std::mem::replace(before, escapes);
+    let (once, twice) = (escapes << 1 | before >> (TURN - 1), escapes << 2 | before >> (TURN - 2));
+    quotes & (!once | twice)
 }
 
 /// Behind the bytes from `at` on that are none of `wanted`, as far as there are many of them.
@@ -179,7 +188,6 @@ pub(in crate::extract) fn skip_all_but<S: Simd, const N: usize>(
     input: &[u8],
     at: usize,
 ) -> usize {
-    const TURN: usize = 2 * BLOCK;
     let mut at = at;
     while let Some(bytes) = input.get(at..).and_then(<[u8]>::first_chunk::<TURN>) {
         let mut found = mask8x64::splat(simd, false);

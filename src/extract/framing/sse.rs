@@ -379,36 +379,48 @@ const NULL: usize = 8;
 /// Without a branch but the loop's; one look for all needles costs less than a search for each.
 #[inline(always)]
 fn may_have_needle<S: Simd, const STAND_INS: bool, const NULLS: bool>(simd: S, input: &[u8]) -> bool {
-    // Of the block before, as bits of this one: a quote as its last byte, and where values are of keys that it has begun.
-    let (mut after_quote, mut value) = (0, 0);
-    let mut found = 0;
-    let mut look = |block: Block<S>, passed: usize| {
+    let mut look = FirstLook::<STAND_INS, NULLS>::default();
+    let (blocks, rest) = input.as_chunks();
+    for block in blocks {
+        look.at(Block::new(simd, block), 0);
+    }
+    if !rest.is_empty() {
+        let (block, passed) = Block::last(simd, input, input.len() - rest.len());
+        look.at(block, passed);
+    }
+    // Behind the last there is no room for a value, and for no `null`.
+    look.found | look.value != 0
+}
+
+/// What is carried from one block to the next, as bits of that.
+#[derive(Default)]
+struct FirstLook<const STAND_INS: bool, const NULLS: bool> {
+    /// The last byte was a quote.
+    after_quote: u64,
+    /// Where the values are of keys that have begun.
+    value: u64,
+    found: u64,
+}
+
+impl<const STAND_INS: bool, const NULLS: bool> FirstLook<STAND_INS, NULLS> {
+    /// `passed` bytes of the block lie before those that come next.
+    #[inline(always)]
+    fn at<S: Simd>(&mut self, block: Block<S>, passed: usize) {
         let quotes = block.equal(b'"') >> passed;
         // They differ in one bit.
         let mut letters = block.equal_but(b'e' ^ b'u', b'e' | b'u') >> passed;
         if STAND_INS {
             letters |= block.equal(b'f') >> passed;
         }
-        let begins = (quotes << 1 | after_quote) & letters;
-        after_quote = quotes >> (BLOCK - 1);
+        let begins = (quotes << 1 | self.after_quote) & letters;
+        self.after_quote = quotes >> (BLOCK - 1);
         if NULLS {
-            found |= (begins << (NULL - 1) | value) & !(block.equal(b'n') >> passed);
-            value = begins >> (BLOCK - (NULL - 1));
+            self.found |= (begins << (NULL - 1) | self.value) & !(block.equal(b'n') >> passed);
+            self.value = begins >> (BLOCK - (NULL - 1));
         } else {
-            found |= begins;
+            self.found |= begins;
         }
-    };
-    let (blocks, rest) = input.as_chunks();
-    blocks.iter().for_each(
-        #[inline(always)]
-        |block| look(Block::new(simd, block), 0),
-    );
-    if !rest.is_empty() {
-        let (block, passed) = Block::last(simd, input, input.len() - rest.len());
-        look(block, passed);
     }
-    // Behind the last there is no room for a value, and for no `null`.
-    found | value != 0
 }
 
 /// What follows a key's letters is its end, and `null`.

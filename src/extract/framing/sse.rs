@@ -284,7 +284,9 @@ impl Sse {
     /// Reads the event that is held, if it may be worth it.
     fn read_held(&mut self, documents: &mut Documents) {
         let held = std::mem::take(&mut self.held);
-        if self.reads_all(documents) || self.has_needle(&held) {
+        let is_worth = self.reads_all(documents)
+            || (held.len() > MAX_FIRST_LOOK || self.may_have_needle(&held)) && self.has_needle(&held);
+        if is_worth {
             self.looked += u8::from(self.wants_model(documents));
             self.read(&held, documents);
         } else {

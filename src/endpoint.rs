@@ -315,7 +315,26 @@ pub(crate) fn model(path: &str) -> Option<Cow<'_, str>> {
 const MAX_TEMPLATE: usize = 200;
 
 /// `path` with what differs from call to call replaced: models and ids would make every endpoint a new one.
-pub(crate) fn template(path: &str) -> String {
+pub(crate) fn template(path: &str) -> Cow<'_, str> {
+    let is_marked = |segment| {
+        matches!(
+            segment,
+            "models"
+                | "run"
+                | "model"
+                | "deployments"
+                | "projects"
+                | "locations"
+                | "threads"
+                | "runs"
+                | "accounts"
+                | "endpoints"
+                | "serving-endpoints"
+        )
+    };
+    if path.len() <= MAX_TEMPLATE && path.starts_with('/') && !path.split('/').any(is_marked) {
+        return Cow::Borrowed(path);
+    }
     let mut out = String::with_capacity(path.len());
     let mut before = "";
     for segment in path.split('/').skip(1) {
@@ -353,7 +372,7 @@ pub(crate) fn template(path: &str) -> String {
         let end = (0..=MAX_TEMPLATE).rev().find(|end| out.is_char_boundary(*end)).unwrap_or(0);
         out.truncate(end);
     }
-    out
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

@@ -108,13 +108,13 @@ impl UsageEvent {
 }
 
 /// Lines as `serde_json` makes them, which takes the writer several times as long.
-impl UsageEvent {
-    /// Writes the event to `line` as its [`Serialize`] does, without an end of the line.
+impl EventRef<'_> {
+    /// Writes the event to `line` as [`UsageEvent`]'s [`Serialize`] does, without an end of the line.
     pub(crate) fn write_line(&self, line: &mut Vec<u8>) {
         line.extend_from_slice(b"{\"timestamp\":\"");
         line.extend_from_slice(&self.timestamp.to_rfc3339());
         line.extend_from_slice(b"\",\"model\":");
-        write_text(line, &self.model);
+        write_text(line, self.model);
         for (name, count) in [
             (&b",\"prompt_tokens\":"[..], self.tokens.input),
             (b",\"completion_tokens\":", self.tokens.output),
@@ -129,13 +129,13 @@ impl UsageEvent {
         line.extend_from_slice(b",\"status\":");
         write_count(line, self.status.into());
 
-        let text = |line: &mut Vec<u8>, name: &[u8], text: &Option<Cow<'static, str>>| {
-            if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
+        let text = |line: &mut Vec<u8>, name: &[u8], text: Option<&str>| {
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
                 line.extend_from_slice(name);
                 write_text(line, text);
             }
         };
-        text(line, b",\"request_id\":", &self.request_id);
+        text(line, b",\"request_id\":", self.request_id);
         if let Some(key) = self.key {
             line.extend_from_slice(b",\"api_key_hash\":\"");
             line.extend_from_slice(&key.to_hex());
@@ -143,11 +143,11 @@ impl UsageEvent {
         }
         line.extend_from_slice(b",\"v\":");
         write_count(line, LINE_VERSION.into());
-        text(line, b",\"id\":", &self.id);
-        text(line, b",\"provider\":", &self.provider);
-        text(line, b",\"operation\":", &self.operation);
-        text(line, b",\"endpoint\":", &self.endpoint);
-        text(line, b",\"request_model\":", &self.request_model);
+        text(line, b",\"id\":", self.id);
+        text(line, b",\"provider\":", self.provider);
+        text(line, b",\"operation\":", self.operation);
+        text(line, b",\"endpoint\":", self.endpoint);
+        text(line, b",\"request_model\":", self.request_model);
         match self.stream {
             Some(true) => line.extend_from_slice(b",\"stream\":true"),
             Some(false) => line.extend_from_slice(b",\"stream\":false"),
@@ -182,7 +182,7 @@ impl UsageEvent {
                 write_millis(line, time);
             }
         }
-        text(line, b",\"error_type\":", &self.error_type);
+        text(line, b",\"error_type\":", self.error_type);
         line.push(b'}');
     }
 }
@@ -311,6 +311,18 @@ impl<'a> From<&'a UsageEvent> for EventRef<'a> {
             time_to_first_byte: event.time_to_first_byte,
             error_type: event.error_type.as_deref(),
         }
+    }
+}
+
+/// What the writer can take in.
+pub(crate) trait Show {
+    /// Has `look` see it as an event, whose texts need not be anybody's own.
+    fn show<R>(self, look: impl FnOnce(EventRef<'_>) -> R) -> R;
+}
+
+impl Show for UsageEvent {
+    fn show<R>(self, look: impl FnOnce(EventRef<'_>) -> R) -> R {
+        look(EventRef::from(&self))
     }
 }
 
@@ -755,7 +767,7 @@ pub(crate) mod tests {
         #[test]
         fn a_line_is_what_serde_json_would_write(event in any_event()) {
             let mut line = Vec::new();
-            event.write_line(&mut line);
+            EventRef::from(&event).write_line(&mut line);
             let expected = serde_json::to_string(&event).unwrap();
             prop_assert_eq!(String::from_utf8(line).unwrap(), expected);
         }

@@ -13,12 +13,12 @@ use smallvec::SmallVec;
 use crate::{
     Ending, KeyHash, Timestamp, Tokens, UsageEvent, UsageHint, UsageQuality,
     endpoint::{self, Endpoint},
-    event::{CLIENT_CLOSED_REQUEST, UNKNOWN_MODEL},
+    event::{CLIENT_CLOSED_REQUEST, EventRef, Show, UNKNOWN_MODEL},
     extract::{self, Dialect, Facts},
     provider,
 };
 
-/// What the queue carries: made into an event on the writer's thread.
+/// What the queue carries: an event once the writer's thread looks at it.
 #[expect(clippy::large_enum_variant, reason = "nearly all are records, and these are to do without a box")]
 pub(crate) enum Entry {
     /// A response that has been watched.
@@ -27,11 +27,11 @@ pub(crate) enum Entry {
     Event(Box<UsageEvent>),
 }
 
-impl From<Entry> for UsageEvent {
-    fn from(entry: Entry) -> Self {
-        match entry {
-            Entry::Watched(record, told) => record.into_event(told),
-            Entry::Event(event) => *event,
+impl Show for Entry {
+    fn show<R>(self, look: impl FnOnce(EventRef<'_>) -> R) -> R {
+        match self {
+            Self::Watched(record, told) => record.show(&told, look),
+            Self::Event(event) => event.show(look),
         }
     }
 }
@@ -183,37 +183,54 @@ impl Record {
         Told { quality: facts.quality, dialect: facts.dialect, counts: facts.tokens.into() }
     }
 
-    fn into_event(self, told: Told) -> UsageEvent {
-        let named = |text: Cow<'_, str>| (!text.is_empty()).then(|| Cow::Owned(text.into_owned()));
-        let clean = |name: Cow<'_, str>| named(Cow::Owned(extract::clean_name(&name)));
-        let hint = self.hint.map(|hint| *hint).unwrap_or_default();
+    fn show<R>(&self, told: &Told, look: impl FnOnce(EventRef<'_>) -> R) -> R {
+        let hint = self.hint.as_deref();
+        let hinted = |name: fn(&UsageHint) -> &Option<Cow<'static, str>>| {
+            hint.and_then(|hint| name(hint).as_deref())
+                .map(Cow::Borrowed)
+                .map(extract::clean_name)
+                .and_then(named)
+        };
         let [target, request_id, model, error_type] = self.texts.get();
         let (method, path) = target.split_once(' ').unwrap_or_default();
 
-        let asked = endpoint::model(path).and_then(clean).or_else(|| hint.model.and_then(clean));
-        let model = named(model).or_else(|| asked.clone()).unwrap_or(Cow::Borrowed(UNKNOWN_MODEL));
+        let asked = endpoint::model(path).map(extract::clean_name).and_then(named);
+        let asked = asked.or_else(|| hinted(|hint| &hint.model));
+        let model = [&*model, asked.as_deref().unwrap_or_default(), UNKNOWN_MODEL];
+        let model = model.into_iter().find(|model| !model.is_empty()).unwrap_or_default();
         let (operation, call_provider, is_stream) = match self.endpoint {
             Endpoint::Call(call) => (Some(call.operation), call.provider, call.is_stream),
             Endpoint::Unknown | Endpoint::Ignored => (None, None, false),
         };
         let known = provider::of_path(path).or(self.provider);
         let provider = known.or(call_provider).or_else(|| told.dialect.and_then(Dialect::provider));
-
-        let mut event = UsageEvent::new(self.timestamp, model);
-        event.request_model = asked.filter(|asked| *asked != event.model);
-        event.tokens = told.counts.into();
-        event.usage = Some(told.quality);
-        event.status = self.status;
-        event.request_id = named(request_id);
-        event.key = hint.key.or(self.key);
-        event.provider = hint.provider.and_then(clean).or(provider.map(Cow::Borrowed));
-        event.operation = operation.map(Cow::Borrowed);
-        event.endpoint = Some(Cow::Owned(format!("{method} {}", endpoint::template(path))));
-        event.stream = self.is_stream.map(|came_as_stream| is_stream || came_as_stream);
-        event.end = Some(self.end);
-        event.duration = self.duration.map(Duration::from);
-        event.time_to_first_byte = self.first_byte.map(Duration::from);
-        event.error_type = named(error_type);
-        event
+        let hinted_provider = hinted(|hint| &hint.provider);
+        let endpoint = match endpoint::template(path) {
+            Cow::Borrowed(_) => Cow::Borrowed(&*target),
+            Cow::Owned(template) => Cow::Owned(format!("{method} {template}")),
+        };
+        look(EventRef {
+            timestamp: self.timestamp,
+            model,
+            tokens: told.counts.into(),
+            status: self.status,
+            request_id: Some(&*request_id).filter(|id| !id.is_empty()),
+            key: hint.and_then(|hint| hint.key).or(self.key),
+            id: None,
+            provider: hinted_provider.as_deref().or(provider),
+            operation,
+            endpoint: Some(&endpoint),
+            request_model: asked.as_deref().filter(|asked| *asked != model),
+            stream: self.is_stream.map(|came_as_stream| is_stream || came_as_stream),
+            usage: Some(told.quality),
+            end: Some(self.end),
+            duration: self.duration.map(Duration::from),
+            time_to_first_byte: self.first_byte.map(Duration::from),
+            error_type: Some(&*error_type).filter(|error| !error.is_empty()),
+        })
     }
+}
+
+fn named(name: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    (!name.is_empty()).then_some(name)
 }

@@ -335,7 +335,7 @@ mod tests {
     use http::Response;
 
     use super::*;
-    use crate::{UsageEvent, queue};
+    use crate::{event::Show, queue};
 
     const BODY: &[u8] =
         br#"{"model":"gpt-4o","usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21}}"#;
@@ -369,7 +369,7 @@ mod tests {
         let (recorder, mut events) = queue::channel(8);
         for (finish, expected) in ENDS {
             finish(tap(&recorder));
-            let event = UsageEvent::from(events.pop().unwrap());
+            let event = events.pop().unwrap().show(|event| event.to_owned());
             assert_eq!(event.end, Some(expected));
             assert_eq!(event.tokens.total, (expected == Ending::Complete).then_some(21), "{expected:?}");
             assert!(events.pop().is_none());
@@ -385,7 +385,7 @@ mod tests {
                 scope.spawn(|| (0..EACH).for_each(|turn| ENDS[turn % ENDS.len()].0(tap(&recorder))));
             }
         });
-        let ends = std::iter::from_fn(|| events.pop()).map(|entry| UsageEvent::from(entry).end);
+        let ends = std::iter::from_fn(|| events.pop()).map(|entry| entry.show(|event| event.end));
         let ends = ends.collect::<Vec<_>>();
         assert_eq!(ends.len(), 3 * EACH);
         assert_eq!(ends.iter().filter(|end| **end == Some(Ending::Complete)).count(), 3 * EACH * 2 / 5);

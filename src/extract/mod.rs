@@ -383,8 +383,11 @@ impl Facts<'_> {
 }
 
 /// A model's or provider's name as it is kept: trimmed, of limited length, without what cannot be seen.
-pub(crate) fn clean_name(name: &str) -> String {
-    text::clean(name, merge::MAX_MODEL)
+pub(crate) fn clean_name(name: Cow<'_, str>) -> Cow<'_, str> {
+    if name.len() <= merge::MAX_MODEL && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return name;
+    }
+    Cow::Owned(text::clean(&name, merge::MAX_MODEL))
 }
 
 /// The documents of one response, read one after the other.

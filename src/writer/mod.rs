@@ -47,8 +47,9 @@ use keeper::Keeper;
 use tokio::sync::oneshot;
 
 use crate::{
-    Error, Timestamp, UsageEvent,
+    Error, Timestamp,
     config::UsageStatistics,
+    event::Show,
     index::{self, Draft, Index, Snapshot},
     queue::{Events, Tally},
     store::{Aggregate, Complaint, Disk, History, Inventory, Opened, Past},
@@ -112,7 +113,7 @@ impl WriterHandle {
         settings: &UsageStatistics,
     ) -> io::Result<Self>
     where
-        T: Into<UsageEvent> + Send + 'static,
+        T: Show + Send + 'static,
         D: Disk + 'static,
     {
         let Opened { mut appender, history, inventory, upkeep } = opened;

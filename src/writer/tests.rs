@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Timestamp,
+    Timestamp, UsageEvent,
     config::Fsync,
+    event::EventRef,
     queue::{self, Recorder},
     store::{self, Appender, faulty::Faulty},
 };
@@ -36,7 +37,7 @@ fn setup_with(change: impl FnOnce(&mut UsageStatistics)) -> Setup {
 
 fn spawn<T>(events: Events<T>, disk: Faulty, settings: &UsageStatistics) -> WriterHandle
 where
-    T: Into<UsageEvent> + Send + 'static,
+    T: Show + Send + 'static,
 {
     let opened = Opened {
         appender: Appender::new(disk, 0, false),
@@ -557,8 +558,8 @@ mod the_end {
     #[tokio::test]
     async fn by_a_panic_is_an_error_to_those_who_ask() {
         struct Bomb;
-        impl From<Bomb> for UsageEvent {
-            fn from(_: Bomb) -> Self {
+        impl Show for Bomb {
+            fn show<R>(self, _: impl FnOnce(EventRef<'_>) -> R) -> R {
                 panic!("the writer is meant to panic here")
             }
         }

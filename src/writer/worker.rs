@@ -15,9 +15,9 @@ use super::{
     unpoisoned,
 };
 use crate::{
-    Error, Timestamp, UsageEvent,
+    Error, Timestamp,
     config::{Fsync, UsageStatistics},
-    event::UNKNOWN_MODEL,
+    event::{EventRef, Show, UNKNOWN_MODEL},
     index::{Index, Snapshot},
     queue::Events,
     store::MAX_LINE,
@@ -110,7 +110,7 @@ struct Closing {
     failed: bool,
 }
 
-impl<T: Into<UsageEvent>> Worker<T> {
+impl<T: Show> Worker<T> {
     pub(super) fn new(
         keeper: Option<Keeper>,
         file: Link,
@@ -215,20 +215,23 @@ impl<T: Into<UsageEvent>> Worker<T> {
 
     /// Takes what is in the queue, or all that can still come once it is closed.
     fn drain(&mut self) {
+        let now = Timestamp::now();
         for _ in 0..self.events.len() {
             let Some(item) = self.events.pop() else { break };
-            self.take(item.into());
+            item.show(|event| self.take(event, now));
         }
         self.shared.accepted.store(self.accepted, Ordering::Relaxed);
     }
 
     /// Accepts `event`, or sheds it.
-    fn take(&mut self, mut event: UsageEvent) {
-        if event.id.as_deref().is_none_or(str::is_empty) {
-            event.id = Some(self.ids.next(Timestamp::now()).into());
+    fn take(&mut self, event: EventRef<'_>, now: Timestamp) {
+        let mut id = Uuid::encode_buffer();
+        let mut event = event;
+        if event.id.is_none_or(str::is_empty) {
+            event.id = Some(self.ids.next(now).simple().encode_lower(&mut id));
         }
         if event.model.is_empty() {
-            event.model = UNKNOWN_MODEL.into();
+            event.model = UNKNOWN_MODEL;
         }
         self.line.clear();
         event.write_line(&mut self.line);
@@ -245,7 +248,7 @@ impl<T: Into<UsageEvent>> Worker<T> {
         self.pending.bytes.extend_from_slice(&self.line);
         self.pending.lines += 1;
         self.accepted += 1;
-        self.index.insert(&event);
+        self.index.insert(event);
     }
 
     /// Room for the line in the backlog; false if there is none and the file cannot be written.
@@ -463,12 +466,11 @@ impl Ids {
         Self(Uuid::now_v7().as_u128())
     }
 
-    fn next(&mut self, now: Timestamp) -> String {
+    fn next(&mut self, now: Timestamp) -> Uuid {
         self.0 = self.0.wrapping_add(1);
         let [_, _, _, _, _, _, random @ ..] = self.0.to_be_bytes();
         let millis = u64::try_from(now.unix_millis()).unwrap_or(0);
-        let id = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-        id.simple().encode_lower(&mut Uuid::encode_buffer()).to_owned()
+        Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 }
 

@@ -234,3 +234,39 @@ impl Record {
 fn named(name: Cow<'_, str>) -> Option<Cow<'_, str>> {
     (!name.is_empty()).then_some(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{option, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn counts_are_the_tokens_that_they_were_made_of(all in proptest::array::uniform7(option::of(any::<u64>()))) {
+            let [input, output, total, cache_read, cache_write, cache_write_1h, reasoning] = all;
+            let tokens = Tokens { input, output, total, cache_read, cache_write, cache_write_1h, reasoning };
+            prop_assert_eq!(Tokens::from(Counts::from(tokens)), tokens);
+        }
+
+        #[test]
+        fn texts_are_told_apart_however_long_they_are(
+            path in "/[a-z]{0,200}",
+            ids in ["[a-z0-9]{0,130}", "[a-z0-9]{0,130}"],
+            model in "[a-z0-9]{0,200}",
+            error in "[a-z_]{0,64}",
+        ) {
+            let mut record = Record::new(Endpoint::Unknown, &Method::POST, &path);
+            record.texts.set_request_id(ids[0].as_bytes());
+            record.texts.set_request_id(ids[1].as_bytes());
+            record.tell(&Facts {
+                model: Cow::Borrowed(&model),
+                error_type: Cow::Borrowed(&error),
+                dialect: None,
+                tokens: Tokens::default(),
+                quality: UsageQuality::Missing,
+            });
+            prop_assert_eq!(record.texts.get(), [&*format!("POST {path}"), &*ids[1], &*model, &*error]);
+        }
+    }
+}

@@ -13,6 +13,7 @@ use shuttle::{
 
 use super::*;
 use crate::{
+    UsageEvent,
     queue::{self, Recorder},
     store::{Appender, faulty::Faulty},
 };

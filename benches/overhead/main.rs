@@ -132,7 +132,7 @@ impl Row {
         let mut times = vec![vec![0.0; turns]; contenders.len()];
         for turn in 0..turns {
             for at in 0..contenders.len() {
-                // Nobody always comes behind the same one.
+                // Nobody always comes behind the same one: neither step has a divisor in common with their number.
                 let at = (at * [1, 5][turn % 2] + turn / 2) % contenders.len();
                 let contender = &mut contenders[at];
                 black_box(contender.run(1));

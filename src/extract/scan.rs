@@ -343,7 +343,7 @@ impl Scanner {
         self.node = trie.child_in(simd, parent, key, len);
         let spaces = block.spaces();
         let mut start = len + 2;
-        start += usize::from(bytes[start] == b' ');
+        start += (spaces >> start & 1) as usize;
         let from = |at: usize| u64::MAX.unbounded_shl(at as u32);
         let (end, value) = match bytes[start] {
             b'"' => {

@@ -316,63 +316,53 @@ const MAX_TEMPLATE: usize = 200;
 
 /// `path` with what differs from call to call replaced: models and ids would make every endpoint a new one.
 pub(crate) fn template(path: &str) -> Cow<'_, str> {
-    let is_marked = |segment| {
-        matches!(
-            segment,
-            "models"
-                | "run"
-                | "model"
-                | "deployments"
-                | "projects"
-                | "locations"
-                | "threads"
-                | "runs"
-                | "accounts"
-                | "endpoints"
-                | "serving-endpoints"
-        )
-    };
-    if path.len() <= MAX_TEMPLATE && path.starts_with('/') && !path.split('/').any(is_marked) {
-        return Cow::Borrowed(path);
-    }
-    let mut out = String::with_capacity(path.len());
+    // `None`, as long as all is as it was.
+    let mut out = (!path.starts_with('/')).then(String::new);
     let mut before = "";
-    for segment in path.split('/').skip(1) {
-        out.push('/');
-        match (before, segment.rsplit_once(':')) {
-            ("models", Some((_, verb))) => {
-                out.push_str("{model}:");
-                out.push_str(verb);
-            }
-            ("models", None) if path.ends_with("/predictions") => {
-                out.push_str("{model}/predictions");
-                break;
-            }
-            ("run", _) if out.ends_with("/ai/run/") => {
-                out.push_str("{model}");
-                break;
-            }
+    let mut start = 0;
+    for segment in path.split('/') {
+        let at = start;
+        start += segment.len() + 1;
+        if at == 0 {
+            continue;
+        }
+        if let Some(out) = &mut out {
+            out.push('/');
+        }
+        let front = out.as_deref().unwrap_or(&path[..at]);
+        let (mark, rest, is_last) = match (before, segment.rsplit_once(':')) {
+            ("models", Some((_, verb))) => ("{model}:", verb, false),
+            ("models", None) if path.ends_with("/predictions") => ("{model}", "/predictions", true),
+            ("run", _) if front.ends_with("/ai/run/") => ("{model}", "", true),
             ("model", _) if segment.starts_with("arn:") => {
-                out.push_str("{model}/");
-                out.push_str(path.rsplit_once('/').map_or("", |(_, last)| last));
-                break;
+                ("{model}/", path.rsplit_once('/').map_or("", |(_, last)| last), true)
             }
-            ("model", _) => out.push_str("{model}"),
-            ("deployments", _) => out.push_str("{deployment}"),
+            ("model", _) => ("{model}", "", false),
+            ("deployments", _) => ("{deployment}", "", false),
             (
                 "projects" | "locations" | "threads" | "runs" | "accounts" | "endpoints"
                 | "serving-endpoints",
                 _,
-            ) if !segment.is_empty() => out.push_str("{id}"),
-            _ => out.push_str(segment),
-        }
+            ) if !segment.is_empty() => ("{id}", "", false),
+            _ => ("", segment, false),
+        };
         before = segment;
+        if !mark.is_empty() {
+            out.get_or_insert_with(|| path[..at].to_owned()).push_str(mark);
+        }
+        if let Some(out) = &mut out {
+            out.push_str(rest);
+        }
+        if is_last {
+            break;
+        }
     }
+    let mut out = out.map_or(Cow::Borrowed(path), Cow::Owned);
     if out.len() > MAX_TEMPLATE {
         let end = (0..=MAX_TEMPLATE).rev().find(|end| out.is_char_boundary(*end)).unwrap_or(0);
-        out.truncate(end);
+        out.to_mut().truncate(end);
     }
-    Cow::Owned(out)
+    out
 }
 
 #[cfg(test)]

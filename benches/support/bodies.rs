@@ -1,4 +1,4 @@
-//! Bodies as providers send them, with text that somebody might have written. The same in every run.
+//! Bodies as providers send them, their members in the same order, with text that somebody might have written. The same in every run.
 
 use std::{
     io::{self, Write},
@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Answers of one provider, ready to be sent.
 pub struct Workload {
@@ -178,127 +178,98 @@ pub fn openai_stream(frames: usize, usage_in_each: bool) -> Vec<Bytes> {
             words.padding()
         ))
     };
-    let choice = |delta: Value, finish: Value| {
-        json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish }).to_string()
+    let choice = |delta: &str, finish: &str| {
+        format!(r#"{{"index":0,"delta":{{{delta}}},"logprobs":null,"finish_reason":{finish}}}"#)
     };
-    let mut out = vec![chunk(
-        &choice(json!({ "role": "assistant", "content": "", "refusal": null }), Value::Null),
-        usage,
-        &mut words,
-    )];
+    let begin = choice(r#""role":"assistant","content":"","refusal":null"#, "null");
+    let mut out = vec![chunk(&begin, usage, &mut words)];
     for _ in 0..frames - 4 {
-        let text = choice(json!({ "content": words.word() }), Value::Null);
+        let text = choice(&format!(r#""content":{}"#, Value::from(words.word())), "null");
         out.push(chunk(&text, usage, &mut words));
     }
-    out.push(chunk(&choice(json!({}), "stop".into()), usage, &mut words));
+    out.push(chunk(&choice("", r#""stop""#), usage, &mut words));
     let counts = r#","usage":{"prompt_tokens":1117,"completion_tokens":798,"total_tokens":1915,"prompt_tokens_details":{"cached_tokens":1024,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}"#;
     out.push(chunk("", counts, &mut words));
     out.push(Bytes::from_static(b"data: [DONE]\n\n"));
     out
 }
 
-/// An event with its type as its name.
-fn event(document: &Value) -> Bytes {
-    Bytes::from(format!("event: {}\ndata: {document}\n\n", document["type"].as_str().unwrap_or_default()))
+/// An event with its type as its name, and with the other members of its document.
+fn event(kind: &str, members: &str) -> Bytes {
+    Bytes::from(format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{members}}}\n\n"))
 }
 
 /// A message in so many events, one a frame.
 pub fn anthropic_stream(frames: usize) -> Vec<Bytes> {
     let mut words = Words::new();
     let mut out = vec![
-        event(&json!({
-            "type": "message_start",
-            "message": {
-                "model": "claude-sonnet-4-5-20250929", "id": "msg_01KqW8nYxR5vJm0sLhGdEoPaZ", "type": "message",
-                "role": "assistant", "content": [], "stop_reason": null, "stop_sequence": null,
-                "usage": {
-                    "input_tokens": 93, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 1024,
-                    "cache_creation": { "ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0 },
-                    "output_tokens": 3, "service_tier": "standard",
-                },
-            },
-        })),
-        event(&json!({
-            "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" },
-        })),
-        event(&json!({ "type": "ping" })),
+        event(
+            "message_start",
+            r#","message":{"model":"claude-sonnet-4-5-20250929","id":"msg_01KqW8nYxR5vJm0sLhGdEoPaZ","type":"message","role":"assistant","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":93,"cache_creation_input_tokens":0,"cache_read_input_tokens":1024,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0},"output_tokens":3,"service_tier":"standard"}}"#,
+        ),
+        event("content_block_start", r#","index":0,"content_block":{"type":"text","text":""}"#),
+        event("ping", ""),
     ];
     for _ in 0..frames - 6 {
-        out.push(event(&json!({
-            "type": "content_block_delta", "index": 0,
-            "delta": { "type": "text_delta", "text": words.text(20) },
-        })));
+        let text = Value::from(words.text(20));
+        out.push(event(
+            "content_block_delta",
+            &format!(r#","index":0,"delta":{{"type":"text_delta","text":{text}}}"#),
+        ));
     }
-    out.push(event(&json!({ "type": "content_block_stop", "index": 0 })));
-    out.push(event(&json!({
-        "type": "message_delta", "delta": { "stop_reason": "end_turn", "stop_sequence": null },
-        "usage": {
-            "input_tokens": 93, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 1024,
-            "output_tokens": 2874,
-        },
-    })));
-    out.push(event(&json!({ "type": "message_stop" })));
+    out.push(event("content_block_stop", r#","index":0"#));
+    out.push(event(
+        "message_delta",
+        r#","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"input_tokens":93,"cache_creation_input_tokens":0,"cache_read_input_tokens":1024,"output_tokens":2874}"#,
+    ));
+    out.push(event("message_stop", ""));
     out
 }
 
 /// A response in so many events, one a frame; the last has it all, in about `last` bytes.
 pub fn responses_stream(frames: usize, last: usize) -> Vec<Bytes> {
+    const ITEM: &str = "msg_0b3uTf2kqW8nYxR5vJm0sLhGdEoPa";
     let mut words = Words::new();
-    let response = |status: &str, output: Value, usage: Value| {
-        json!({
-            "id": "resp_0b3uTf2kqW8nYxR5vJm0sLhGdEoPa", "object": "response", "created_at": 1772357400,
-            "status": status, "background": false, "error": null, "incomplete_details": null,
-            "instructions": "You answer briefly.", "max_output_tokens": null, "model": "gpt-5-2025-08-07",
-            "output": output, "parallel_tool_calls": true, "previous_response_id": null,
-            "reasoning": { "effort": "medium", "summary": "auto" }, "store": true, "temperature": 1.0,
-            "text": { "format": { "type": "text" }, "verbosity": "medium" }, "tool_choice": "auto", "tools": [],
-            "top_p": 1.0, "truncation": "disabled", "usage": usage, "metadata": {},
-        })
+    let response = |status: &str, output: &str, usage: &str| {
+        format!(
+            r#","response":{{"id":"resp_0b3uTf2kqW8nYxR5vJm0sLhGdEoPa","object":"response","created_at":1772357400,"status":"{status}","background":false,"error":null,"incomplete_details":null,"instructions":"You answer briefly.","max_output_tokens":null,"max_tool_calls":null,"model":"gpt-5-2025-08-07","output":[{output}],"parallel_tool_calls":true,"previous_response_id":null,"reasoning":{{"effort":"medium","summary":"auto"}},"service_tier":"default","store":true,"temperature":1.0,"text":{{"format":{{"type":"text"}},"verbosity":"medium"}},"tool_choice":"auto","tools":[],"top_logprobs":0,"top_p":1.0,"truncation":"disabled","usage":{usage},"user":null,"metadata":{{}}}}"#
+        )
     };
-    let item = "msg_0b3uTf2kqW8nYxR5vJm0sLhGdEoPa";
     let mut out = Vec::new();
-    let send = |out: &mut Vec<Bytes>, mut document: Value| {
-        document["sequence_number"] = out.len().into();
-        out.push(event(&document));
+    let mut send = |kind: &str, members: &str| {
+        out.push(event(kind, &format!(r#","sequence_number":{}{members}"#, out.len())));
     };
-    let begun = response("in_progress", json!([]), Value::Null);
-    send(&mut out, json!({ "type": "response.created", "response": begun }));
-    send(&mut out, json!({ "type": "response.in_progress", "response": begun }));
+    let begun = response("in_progress", "", "null");
+    send("response.created", &begun);
+    send("response.in_progress", &begun);
     send(
-        &mut out,
-        json!({
-            "type": "response.output_item.added", "output_index": 0,
-            "item": { "id": item, "type": "message", "status": "in_progress", "content": [], "role": "assistant" },
-        }),
+        "response.output_item.added",
+        &format!(
+            r#","output_index":0,"item":{{"id":"{ITEM}","type":"message","status":"in_progress","content":[],"role":"assistant"}}"#
+        ),
     );
     send(
-        &mut out,
-        json!({
-            "type": "response.content_part.added", "item_id": item, "output_index": 0, "content_index": 0,
-            "part": { "type": "output_text", "annotations": [], "logprobs": [], "text": "" },
-        }),
+        "response.content_part.added",
+        &format!(
+            r#","item_id":"{ITEM}","output_index":0,"content_index":0,"part":{{"type":"output_text","annotations":[],"logprobs":[],"text":""}}"#
+        ),
     );
     for _ in 0..frames - 5 {
-        let delta = words.word();
+        let delta = Value::from(words.word());
         let obfuscation = words.padding();
         send(
-            &mut out,
-            json!({
-                "type": "response.output_text.delta", "item_id": item, "output_index": 0, "content_index": 0,
-                "delta": delta, "logprobs": [], "obfuscation": obfuscation,
-            }),
+            "response.output_text.delta",
+            &format!(
+                r#","item_id":"{ITEM}","output_index":0,"content_index":0,"delta":{delta},"logprobs":[],"obfuscation":"{obfuscation}""#
+            ),
         );
     }
-    let text = words.text(last - 1_500);
-    let output = json!([{
-        "id": item, "type": "message", "status": "completed", "role": "assistant",
-        "content": [{ "type": "output_text", "annotations": [], "logprobs": [], "text": text }],
-    }]);
-    let usage = json!({
-        "input_tokens": 1117, "input_tokens_details": { "cached_tokens": 1024 }, "output_tokens": 9874,
-        "output_tokens_details": { "reasoning_tokens": 448 }, "total_tokens": 10991,
-    });
-    send(&mut out, json!({ "type": "response.completed", "response": response("completed", output, usage) }));
+    let text = Value::from(words.text(last - 1_500));
+    let output = format!(
+        r#"{{"id":"{ITEM}","type":"message","status":"completed","content":[{{"type":"output_text","annotations":[],"logprobs":[],"text":{text}}}],"role":"assistant"}}"#
+    );
+    let usage = r#"{"input_tokens":1117,"input_tokens_details":{"cached_tokens":1024},"output_tokens":9874,"output_tokens_details":{"reasoning_tokens":448},"total_tokens":10991}"#;
+    send("response.completed", &response("completed", &output, usage));
     out
 }
 
@@ -307,21 +278,12 @@ pub fn gemini_stream(frames: usize) -> Vec<Bytes> {
     let mut words = Words::new();
     (1..=frames)
         .map(|frame| {
-            let mut candidate = json!({
-                "content": { "parts": [{ "text": words.text(120) }], "role": "model" }, "index": 0,
-            });
-            if frame == frames {
-                candidate["finishReason"] = "STOP".into();
-            }
-            let document = json!({
-                "candidates": [candidate],
-                "usageMetadata": {
-                    "promptTokenCount": 1117, "candidatesTokenCount": 27 * frame,
-                    "totalTokenCount": 1117 + 27 * frame,
-                    "promptTokensDetails": [{ "modality": "TEXT", "tokenCount": 1117 }],
-                },
-                "modelVersion": "gemini-2.5-flash", "responseId": "qW8naYxR5vJm0sLhGdEoPa",
-            });
+            let text = Value::from(words.text(120));
+            let finish = if frame == frames { r#""finishReason":"STOP","# } else { "" };
+            let (output, total) = (27 * frame, 1117 + 27 * frame);
+            let document = format!(
+                r#"{{"candidates":[{{"content":{{"parts":[{{"text":{text}}}],"role":"model"}},{finish}"index":0}}],"usageMetadata":{{"promptTokenCount":1117,"candidatesTokenCount":{output},"totalTokenCount":{total},"promptTokensDetails":[{{"modality":"TEXT","tokenCount":1117}}]}},"modelVersion":"gemini-2.5-flash","responseId":"qW8naYxR5vJm0sLhGdEoPa"}}"#
+            );
             Bytes::from(format!("data: {document}\r\n\r\n"))
         })
         .collect()

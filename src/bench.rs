@@ -17,6 +17,7 @@ use crate::{
 pub enum Api {
     Chat,
     ChatStream,
+    GeminiStream,
     Images,
 }
 
@@ -25,6 +26,7 @@ pub fn total_tokens<'a>(api: Api, pieces: impl IntoIterator<Item = &'a [u8]>) ->
     let mut extractor = match api {
         Api::Chat => Extractor::new(Format::Json, Some(Dialect::OpenAi)),
         Api::ChatStream => Extractor::new(Format::EventStream, Some(Dialect::OpenAi)),
+        Api::GeminiStream => Extractor::new(Format::EventStream, Some(Dialect::Gemini)),
         Api::Images => Extractor::new(Format::Json, Some(Dialect::Responses)),
     };
     pieces.into_iter().for_each(|piece| extractor.feed(piece));

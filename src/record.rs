@@ -260,8 +260,8 @@ mod tests {
             record.texts.set_request_id(ids[0].as_bytes());
             record.texts.set_request_id(ids[1].as_bytes());
             record.tell(&Facts {
-                model: Cow::Borrowed(&model),
-                error_type: Cow::Borrowed(&error),
+                model: &model,
+                error_type: &error,
                 dialect: None,
                 tokens: Tokens::default(),
                 quality: UsageQuality::Missing,

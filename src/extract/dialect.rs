@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::trie::Trie;
+use super::trie::{ExpectedId, Trie};
 
 /// A wire format: where its counts stand and what they mean. It belongs to the API, not to who serves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +150,9 @@ pub(super) struct Row {
     counts: &'static [(&'static str, Slot)],
     /// Where the model that answered is named.
     models: &'static [&'static str],
+    /// The orders in which documents have their keys, as a rule, that of an answer in one piece first: see
+    /// [`Trie::expect`]. From recorded responses.
+    orders: &'static [&'static str],
     pub(super) merge: Merge,
     /// Cache reads and writes, against the input.
     pub(super) cache: Part,
@@ -244,6 +247,11 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("citation_tokens", Slot::Citations),
         ],
         models: &["model"],
+        orders: &[
+            "id object created model choices usage { prompt_tokens completion_tokens total_tokens prompt_tokens_details { \
+                cached_tokens audio_tokens } completion_tokens_details { reasoning_tokens audio_tokens \
+                accepted_prediction_tokens rejected_prediction_tokens } } service_tier system_fingerprint",
+        ],
         merge: Merge::Replace,
         cache: Part::Inside,
         reasoning: Part::ByTotal,
@@ -263,6 +271,18 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("output_tokens_details.reasoning_tokens", Slot::Reasoning),
         ],
         models: &["model", "response.model"],
+        orders: &[
+            "id object created_at status background completed_at error incomplete_details instructions max_output_tokens \
+                max_tool_calls model output parallel_tool_calls previous_response_id prompt_cache_key \
+                prompt_cache_retention reasoning safety_identifier service_tier store temperature text tool_choice tools \
+                top_logprobs top_p truncation usage { input_tokens input_tokens_details { cached_tokens } output_tokens \
+                output_tokens_details { reasoning_tokens } total_tokens } user metadata",
+            "type sequence_number response { id object created_at status background completed_at error incomplete_details \
+                instructions max_output_tokens max_tool_calls model output parallel_tool_calls previous_response_id \
+                prompt_cache_key prompt_cache_retention reasoning safety_identifier service_tier store temperature text \
+                tool_choice tools top_logprobs top_p truncation usage { input_tokens input_tokens_details { cached_tokens \
+                } output_tokens output_tokens_details { reasoning_tokens } total_tokens } user metadata }",
+        ],
         merge: Merge::Replace,
         cache: Part::Inside,
         reasoning: Part::Inside,
@@ -289,6 +309,14 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
         ],
         // A model that stands in for one that refused names itself in the block that says so.
         models: &["model", "message.model", "content_block.to.model"],
+        orders: &[
+            "model id type role content stop_reason stop_sequence usage { input_tokens cache_creation_input_tokens \
+                cache_read_input_tokens cache_creation { ephemeral_5m_input_tokens ephemeral_1h_input_tokens } \
+                output_tokens service_tier }",
+            "type message { model id type role content stop_reason stop_sequence usage { input_tokens \
+                cache_creation_input_tokens cache_read_input_tokens cache_creation { ephemeral_5m_input_tokens \
+                ephemeral_1h_input_tokens } output_tokens service_tier } }",
+        ],
         merge: Merge::ByField,
         cache: Part::Outside,
         reasoning: Part::Inside,
@@ -309,6 +337,10 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("toolUsePromptTokenCount", Slot::ToolInput),
         ],
         models: &["modelVersion", "response.modelVersion"],
+        orders: &[
+            "candidates usageMetadata { promptTokenCount candidatesTokenCount totalTokenCount promptTokensDetails \
+                candidatesTokensDetails thoughtsTokenCount } modelVersion responseId",
+        ],
         merge: Merge::Replace,
         cache: Part::Inside,
         reasoning: Part::OutsideByTotal,
@@ -326,6 +358,7 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("total_tool_use_tokens", Slot::ToolInput),
         ],
         models: &["model", "interaction.model"],
+        orders: &[],
         merge: Merge::Replace,
         cache: Part::Inside,
         reasoning: Part::OutsideByTotal,
@@ -342,6 +375,7 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("completion_tokens_details.reasoning_tokens", Slot::Reasoning),
         ],
         models: &["model"],
+        orders: &[],
         merge: Merge::Replace,
         cache: Part::Inside,
         reasoning: Part::Remainder,
@@ -364,6 +398,7 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("outputTokenCount", Slot::Output),
         ],
         models: &["trace.promptRouter.invokedModelId"],
+        orders: &[],
         merge: Merge::Replace,
         cache: Part::Outside,
         reasoning: Part::Inside,
@@ -381,6 +416,7 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("cached_tokens", Slot::CacheReadAlias),
         ],
         models: &[],
+        orders: &[],
         merge: Merge::ByField,
         cache: Part::Inside,
         reasoning: Part::Inside,
@@ -400,6 +436,7 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("output_tokens_details.reasoning_tokens", Slot::Reasoning),
         ],
         models: &[],
+        orders: &[],
         merge: Merge::Replace,
         cache: Part::Inside,
         reasoning: Part::Inside,
@@ -411,6 +448,7 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
         places: &["results[]", ""],
         counts: &[("input_token_count", Slot::Input), ("generated_token_count", Slot::Output)],
         models: &["model_id"],
+        orders: &[],
         merge: Merge::ByField,
         cache: Part::Inside,
         reasoning: Part::Inside,
@@ -421,6 +459,7 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
         places: &["metrics"],
         counts: &[("input_token_count", Slot::Input), ("output_token_count", Slot::Output)],
         models: &["model"],
+        orders: &[],
         merge: Merge::Replace,
         cache: Part::Inside,
         reasoning: Part::Inside,
@@ -456,6 +495,7 @@ pub(super) static DIALECTS: [Row; Dialect::ALL.len()] = [
             ("predictions[].embeddings.statistics.token_count", Slot::EachInput),
         ],
         models: &["model", "model_version"],
+        orders: &[],
         merge: Merge::ByField,
         cache: Part::Inside,
         reasoning: Part::Inside,
@@ -532,6 +572,12 @@ static SIGNALS: &[(&str, Signal)] = &[
     ("usage.cacheDetails[]", Signal::CacheDetail),
     ("usage.cacheDetails[].ttl", Signal::Lifetime),
 ];
+
+/// Lists that every answer has, and of whose elements only those matter that have one of [`NEEDLES`] in them.
+static SPARSE: &[&str] = &["choices", "candidates", "response.candidates"];
+
+/// What makes an element of a sparse list matter: how a key begins, or a reason to finish.
+pub(super) const NEEDLES: [&[u8]; 3] = [b"error", b"usage", b"finishReason"];
 
 /// What a document of a known kind is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -648,8 +694,21 @@ impl Action {
     }
 }
 
-/// Every path of every dialect.
-pub(super) static PATHS: LazyLock<Trie> = LazyLock::new(|| {
+/// Every path of every dialect, and what is known of documents beside that.
+pub(super) struct Paths {
+    pub(super) trie: Trie,
+    /// What an answer begins with, as a rule, by dialect.
+    firsts: [ExpectedId; Dialect::ALL.len()],
+}
+
+impl Paths {
+    /// What an answer begins with, as a rule.
+    pub(super) fn first(&self, dialect: Dialect) -> ExpectedId {
+        self.firsts[dialect as usize]
+    }
+}
+
+pub(super) static PATHS: LazyLock<Paths> = LazyLock::new(|| {
     let mut places = Vec::new();
     let mut paths = Vec::new();
     for row in &DIALECTS {
@@ -666,7 +725,14 @@ pub(super) static PATHS: LazyLock<Trie> = LazyLock::new(|| {
         paths.extend(row.models.iter().map(|model| (keys(model).collect(), Action::Model)));
     }
     paths.extend(SIGNALS.iter().map(|&(path, signal)| (keys(path).collect(), Action::Signal(signal))));
-    Trie::new(paths)
+    let mut trie = Trie::new(paths);
+    SPARSE.iter().for_each(|list| trie.set_sparse(keys(list)));
+    let firsts = Dialect::ALL.map(|dialect| {
+        let mut firsts =
+            dialect.row().orders.iter().map(|order| trie.expect(order)).collect::<Vec<_>>().into_iter();
+        firsts.next().unwrap_or(ExpectedId::NONE)
+    });
+    Paths { trie, firsts }
 });
 
 fn keys(path: &'static str) -> impl Iterator<Item = &'static str> {
@@ -681,6 +747,23 @@ mod tests {
     fn rows_stand_in_the_order_of_the_dialects() {
         for (at, row) in DIALECTS.iter().enumerate() {
             assert_eq!(row.dialect as usize, at);
+        }
+    }
+
+    #[test]
+    fn what_is_wanted_of_a_sparse_list_begins_with_a_needle() {
+        let begins = |key: &str| NEEDLES.iter().any(|needle| key.as_bytes().starts_with(needle));
+        let counts = DIALECTS.iter().flat_map(|row| row.places).copied();
+        let models = DIALECTS.iter().flat_map(|row| row.models).copied();
+        // Of a reason to finish only an error matters.
+        let signals =
+            SIGNALS.iter().filter(|(_, signal)| *signal != Signal::ChoiceFinish).map(|(path, _)| *path);
+        for path in counts.chain(models).chain(signals) {
+            for list in SPARSE {
+                if let Some(rest) = path.strip_prefix(&format!("{list}[].")) {
+                    assert!(begins(rest), "{path}");
+                }
+            }
         }
     }
 

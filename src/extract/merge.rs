@@ -64,6 +64,20 @@ impl Document {
         is_finished: false,
     };
 
+    /// The next one begins.
+    fn reset(&mut self) {
+        // What is not present is not looked at.
+        self.counts.present = 0;
+        self.place = NO_PLACE;
+        self.dialects = u16::MAX;
+        self.flaw = None;
+        self.kind = Kind::UNKNOWN;
+        self.detail = (None, None);
+        self.has_code = false;
+        self.is_error = false;
+        self.is_finished = false;
+    }
+
     fn set(&mut self, slot: Slot, number: u32, origin: NodeId) {
         self.counts.set(slot, number);
         self.origins[slot as usize] = origin;
@@ -132,7 +146,7 @@ pub(super) struct Response {
 impl Response {
     pub(super) fn new(hint: Option<Dialect>) -> Self {
         Self {
-            trie: &PATHS,
+            trie: &PATHS.trie,
             hint,
             document: Document::EMPTY,
             counts: Counts::default(),
@@ -191,12 +205,12 @@ impl Response {
         self.is_error
     }
 
-    pub(super) fn model(&self) -> &[u8] {
-        &self.model
+    pub(super) fn model(&self) -> &str {
+        text::of_name(&self.model)
     }
 
-    pub(super) fn error_type(&self) -> &[u8] {
-        if self.is_code && !self.is_error { &[] } else { &self.error_type }
+    pub(super) fn error_type(&self) -> &str {
+        if self.is_code && !self.is_error { "" } else { text::of_name(&self.error_type) }
     }
 
     pub(super) fn dialect(&self) -> Option<Dialect> {
@@ -242,7 +256,7 @@ impl Response {
     /// What was read last is not what was sent.
     pub(super) fn spoil(&mut self) {
         self.has_pending = false;
-        self.document = Document::EMPTY;
+        self.document.reset();
         self.is_spoiled = true;
         if std::mem::take(&mut self.is_model_pending) {
             self.model.clear();
@@ -261,7 +275,7 @@ impl Response {
             self.merge_document();
             self.is_half = self.dialect.is_some();
         }
-        self.document = Document::EMPTY;
+        self.document.reset();
     }
 
     /// One of the containers, or the document itself, has counts of its own, and may have more.
@@ -274,8 +288,14 @@ impl Response {
         })
     }
 
+    /// The document counts.
     fn merge_document(&mut self) {
-        let document = std::mem::replace(&mut self.document, Document::EMPTY);
+        self.merge();
+        self.document.reset();
+    }
+
+    fn merge(&mut self) {
+        let document = &self.document;
         self.is_terminal |= document.kind.is_terminal || document.is_finished;
         self.is_error |= document.is_error || document.kind.is_error;
         self.is_near_end |= document.kind.is_near_end;
@@ -285,7 +305,7 @@ impl Response {
             self.flaw = self.flaw.max(document.flaw);
             return;
         }
-        let dialect = self.dialect_of(&document);
+        let dialect = self.dialect_of(document);
         if (self.dialect, dialect) == (Some(Dialect::Anthropic), Dialect::Bedrock) && !self.is_start {
             // Bedrock's envelope repeats what the answer inside of it has told, and less of it.
             let differs = |inner, slot| document.counts.value(slot).is_some_and(|outer| inner != Some(outer));
@@ -476,6 +496,7 @@ impl Response {
             document.flaw = None;
         }
         let number = match value {
+            Scalar::Count(number) => Ok(number),
             Scalar::Number(number) => text::count(number),
             _ => Err(text::NotACount::Malformed),
         };

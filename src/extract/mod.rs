@@ -27,6 +27,7 @@ use self::{
     framing::{EventStream, Sse},
     merge::Response,
     scan::Scanner,
+    trie::ExpectedId,
 };
 use crate::event::{Tokens, UsageQuality};
 
@@ -190,8 +191,8 @@ impl Extractor {
                 ..reader.facts(is_whole)
             },
             Source::Encoded(_) => Facts {
-                model: Cow::Borrowed(""),
-                error_type: Cow::Borrowed(""),
+                model: "",
+                error_type: "",
                 dialect: None,
                 tokens: Tokens::default(),
                 quality: UsageQuality::Missing,
@@ -339,8 +340,8 @@ impl Reader {
             (None, None) => UsageQuality::Complete,
         };
         Facts {
-            model: String::from_utf8_lossy(response.model()),
-            error_type: String::from_utf8_lossy(response.error_type()),
+            model: response.model(),
+            error_type: response.error_type(),
             dialect: response.dialect(),
             tokens,
             quality,
@@ -352,9 +353,9 @@ impl Reader {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Facts<'a> {
     /// The model that answered; empty where it is not named.
-    pub(crate) model: Cow<'a, str>,
+    pub(crate) model: &'a str,
     /// The provider's name for an error; empty where there is none.
-    pub(crate) error_type: Cow<'a, str>,
+    pub(crate) error_type: &'a str,
     /// The wire format that the counts have.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) tokens: Tokens,
@@ -401,7 +402,8 @@ struct Documents {
 
 impl Documents {
     fn new(hint: Option<Dialect>) -> Self {
-        Self { scanner: Scanner::new(), response: Response::new(hint), is_malformed: false }
+        let first = hint.map_or(ExpectedId::NONE, |hint| dialect::PATHS.first(hint));
+        Self { scanner: Scanner::new(first), response: Response::new(hint), is_malformed: false }
     }
 
     fn has_model(&self) -> bool {

@@ -83,10 +83,38 @@ impl<S: Simd> Block<S> {
         u8x64::splat(self.simd, byte)
     }
 
+    #[inline(always)]
+    fn is(self, byte: u8) -> mask8x64<S> {
+        self.bytes.simd_eq(self.all(byte))
+    }
+
+    /// The brackets differ in one bit.
+    #[inline(always)]
+    fn is_opening(self) -> mask8x64<S> {
+        (self.bytes | self.all(b'{' ^ b'[')).simd_eq(self.all(b'{'))
+    }
+
+    #[inline(always)]
+    fn is_closing(self) -> mask8x64<S> {
+        (self.bytes | self.all(b'}' ^ b']')).simd_eq(self.all(b'}'))
+    }
+
     /// Those that are `byte`.
     #[inline(always)]
     pub(in crate::extract) fn equal(self, byte: u8) -> u64 {
-        self.bytes.simd_eq(self.all(byte)).to_bitmask()
+        self.is(byte).to_bitmask()
+    }
+
+    /// Brackets that open something.
+    #[inline(always)]
+    pub(in crate::extract) fn opening(self) -> u64 {
+        self.is_opening().to_bitmask()
+    }
+
+    /// Brackets that close something.
+    #[inline(always)]
+    pub(in crate::extract) fn closing(self) -> u64 {
+        self.is_closing().to_bitmask()
     }
 
     /// Those that are `byte`, once the bits of `mask` are set in them.
@@ -100,21 +128,6 @@ impl<S: Simd> Block<S> {
     pub(in crate::extract) fn spaces(self) -> u64 {
         self.bytes.simd_le(self.all(b' ')).to_bitmask()
     }
-
-    /// What stands behind a number or a word, be it as it should or not.
-    #[inline(always)]
-    pub(in crate::extract) fn ends(self) -> u64 {
-        // The brackets differ in one bit.
-        let is_bracket = (self.bytes | self.all(b'}' ^ b']')).simd_eq(self.all(b'}'));
-        let is_end = self.bytes.simd_eq(self.all(b',')) | self.bytes.simd_eq(self.all(b'"'));
-        (is_bracket | is_end | self.bytes.simd_le(self.all(b' '))).to_bitmask()
-    }
-
-    /// There is a `byte`.
-    #[inline(always)]
-    pub(in crate::extract) fn has(self, byte: u8) -> bool {
-        self.bytes.simd_eq(self.all(byte)).any_true()
-    }
 }
 
 /// Which bytes of a key are those of another, a bit each.
@@ -123,10 +136,27 @@ pub(in crate::extract) fn equal_keys<S: Simd>(simd: S, key: &[u8; KEY], other: &
     u8x32::from_slice(simd, key).simd_eq(u8x32::from_slice(simd, other)).to_bitmask() as u32
 }
 
-/// `input` from `at` on, where there is less than a block of it.
+/// `input` from `at` on, where there is less than a block of it; and zeros behind its end.
+#[inline(always)]
+pub(in crate::extract) fn last_bytes(input: &[u8], at: usize) -> [u8; BLOCK] {
+    let mut bytes = [0; 2 * BLOCK];
+    let Some(last) = input.last_chunk::<BLOCK>() else { return few_bytes(input, at) };
+    // Moves of a length that is known: one that is not costs a call.
+    bytes[..BLOCK].copy_from_slice(last);
+    let passed = (at + BLOCK).saturating_sub(input.len()).min(BLOCK);
+    *bytes[passed..].first_chunk().unwrap_or(&[0; BLOCK])
+}
+
+/// The beginning of `input`, which is shorter than a key can be; and zeros behind it.
+pub(in crate::extract) fn last_key(input: &[u8]) -> [u8; KEY] {
+    let mut bytes = [0; KEY];
+    bytes[..input.len()].copy_from_slice(input);
+    bytes
+}
+
 #[cold]
 #[inline(never)]
-pub(in crate::extract) fn last_bytes(input: &[u8], at: usize) -> [u8; BLOCK] {
+fn few_bytes(input: &[u8], at: usize) -> [u8; BLOCK] {
     let mut bytes = [0; BLOCK];
     let rest = input.get(at..).unwrap_or_default();
     bytes[..rest.len()].copy_from_slice(rest);
@@ -180,22 +210,15 @@ fn not_escaped(quotes: u128, escapes: u128, before: &mut u128) -> u128 {
     quotes & (!once | twice)
 }
 
-/// Behind the bytes from `at` on that are none of `wanted`, as far as there are many of them.
+/// Behind the bytes from `at` on that are neither quotes nor brackets, as far as there are many of them.
 #[inline(always)]
-pub(in crate::extract) fn skip_all_but<S: Simd, const N: usize>(
-    simd: S,
-    wanted: [u8; N],
-    input: &[u8],
-    at: usize,
-) -> usize {
+pub(in crate::extract) fn skip_plain<S: Simd>(simd: S, input: &[u8], at: usize) -> usize {
     let mut at = at;
-    while let Some(bytes) = input.get(at..).and_then(<[u8]>::first_chunk::<TURN>) {
+    while let Some(turn) = input.get(at..).and_then(<[u8]>::first_chunk::<TURN>) {
         let mut found = mask8x64::splat(simd, false);
-        for block in bytes.as_chunks::<BLOCK>().0 {
-            let block = u8x64::from_slice(simd, block);
-            for byte in wanted {
-                found |= block.simd_eq(u8x64::splat(simd, byte));
-            }
+        for bytes in turn.as_chunks().0 {
+            let block = Block::new(simd, bytes);
+            found |= block.is(b'"') | block.is_opening() | block.is_closing();
         }
         if found.any_true() {
             break;

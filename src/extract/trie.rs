@@ -23,11 +23,14 @@ pub(super) struct Trie {
     keys: Vec<Key>,
     /// By hash, the first of the keys that have it.
     table: Box<[u16; TABLE]>,
+    expected: Vec<Expected>,
 }
 
 #[derive(Debug)]
 struct Node {
     has_children: bool,
+    /// A list, or its elements, of which hardly any has what is wanted.
+    is_sparse: bool,
     /// What an array's elements are, if this is wanted as an array.
     element: NodeId,
     action: Option<Action>,
@@ -36,6 +39,52 @@ struct Node {
     slots: u32,
     /// Behind the last node below this one.
     end: NodeId,
+    /// What an object here begins with, and what comes behind a value here.
+    first: ExpectedId,
+    next: ExpectedId,
+}
+
+/// A key that comes at some point of a document, as a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ExpectedId(u16);
+
+impl ExpectedId {
+    /// There is no telling.
+    pub(super) const NONE: Self = Self(0);
+}
+
+/// What is expected. In a line of the cache each.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Expected {
+    /// The key, the quote that ends it, and the colon, with zeros behind them.
+    bytes: [u8; KEY],
+    /// The bytes behind that, a bit each.
+    behind: u32,
+    len: u8,
+    pub(super) node: NodeId,
+    pub(super) next: ExpectedId,
+}
+
+impl Expected {
+    fn new(key: &str, node: NodeId) -> Self {
+        let mut bytes = [0; KEY];
+        let spelled = [key.as_bytes(), b"\":"].concat();
+        bytes[..spelled.len()].copy_from_slice(&spelled);
+        let len = spelled.len() as u8;
+        Self { bytes, behind: u32::MAX.unbounded_shl(len.into()), len, node, next: ExpectedId::NONE }
+    }
+
+    /// What stands for [`ExpectedId::NONE`]: nothing begins like that.
+    fn none() -> Self {
+        Self { behind: 0, ..Self::new("", NodeId::NONE) }
+    }
+
+    /// How long the key is, with its quote and its colon; `None`, if `bytes` begin with another one.
+    #[inline(always)]
+    pub(super) fn len_in<S: Simd>(&self, simd: S, bytes: &[u8; KEY]) -> Option<usize> {
+        (equal_keys(simd, bytes, &self.bytes) | self.behind == u32::MAX).then_some(usize::from(self.len))
+    }
 }
 
 /// A step from a node to one directly below it.
@@ -65,9 +114,9 @@ const TABLE_BITS: u32 = 11;
 
 #[inline(always)]
 fn hash(bytes: &[u8; KEY], len: usize, tag: u32) -> usize {
-    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+    let first = u64::from_le_bytes(*bytes.first_chunk().unwrap_or(&[0; 8]));
     // What stands behind the key goes. Few keys that are as long share the first eight bytes.
-    let first = word(0).unbounded_shl(u64::BITS - 8 * len.min(8) as u32);
+    let first = first.unbounded_shl(u64::BITS - 8 * len.min(8) as u32);
     ((first ^ u64::from(tag)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - TABLE_BITS)) as usize
 }
 
@@ -95,19 +144,82 @@ impl Trie {
                 None => action,
             });
         }
-        let mut trie = Self { nodes: Vec::new(), keys: Vec::new(), table: Box::new([Key::NONE; TABLE]) };
+        let mut trie = Self {
+            nodes: Vec::new(),
+            keys: Vec::new(),
+            table: Box::new([Key::NONE; TABLE]),
+            expected: vec![Expected::none()],
+        };
         trie.add(&root, false);
         trie
+    }
+
+    /// Expects the keys of a document in an order: `id usage { input output } model`, where an object's own keys stand
+    /// in braces behind its key. It is no more than a guess, which costs little if it is wrong. Of orders that
+    /// contradict each other the first stands. Returns what comes first.
+    pub(super) fn expect(&mut self, order: &str) -> ExpectedId {
+        self.expect_in(NodeId::ROOT, &mut order.split_whitespace())
+    }
+
+    fn expect_in<'a>(&mut self, parent: NodeId, words: &mut impl Iterator<Item = &'a str>) -> ExpectedId {
+        let mut first = ExpectedId::NONE;
+        let mut last = ExpectedId::NONE;
+        while let Some(word) = words.next() {
+            let before = usize::from(last.0);
+            match word {
+                "}" => break,
+                "{" => {
+                    let node = self.expected[before].node;
+                    let inside = self.expect_in(node, words);
+                    set(&mut self.nodes[usize::from(node.0)].first, inside);
+                }
+                key => {
+                    let id = ExpectedId(self.expected.len() as u16);
+                    self.expected.push(Expected::new(key, self.child(parent, key.as_bytes())));
+                    if last == ExpectedId::NONE {
+                        first = id;
+                    } else {
+                        self.expected[before].next = id;
+                        self.expect_behind(self.expected[before].node, id);
+                    }
+                    last = id;
+                }
+            }
+        }
+        first
+    }
+
+    fn expect_behind(&mut self, before: NodeId, id: ExpectedId) {
+        for node in [before, self.element(before)] {
+            if let Some(node) = self.nodes.get_mut(usize::from(node.0)) {
+                set(&mut node.next, id);
+            }
+        }
+    }
+
+    /// Says of the list at a path that hardly any of its elements has what is wanted.
+    ///
+    /// # Panics
+    ///
+    /// If no list is wanted there.
+    pub(super) fn set_sparse<'a>(&mut self, path: impl IntoIterator<Item = &'a str>) {
+        let list = path.into_iter().fold(NodeId::ROOT, |node, key| self.child(node, key.as_bytes()));
+        for node in [list, self.element(list)] {
+            self.nodes[usize::from(node.0)].is_sparse = true;
+        }
     }
 
     fn add(&mut self, draft: &Draft, is_in_element: bool) -> NodeId {
         let id = NodeId(self.nodes.len() as u16);
         self.nodes.push(Node {
             has_children: !draft.children.is_empty(),
+            is_sparse: false,
             element: NodeId::NONE,
             action: draft.action,
             slots: draft.slots(is_in_element),
             end: id,
+            first: ExpectedId::NONE,
+            next: ExpectedId::NONE,
         });
         for (key, child) in &draft.children {
             let node = self.add(child, is_in_element);
@@ -166,6 +278,35 @@ impl Trie {
         NodeId::NONE
     }
 
+    #[inline(always)]
+    pub(super) fn expected(&self, id: ExpectedId) -> &Expected {
+        &self.expected[usize::from(id.0)]
+    }
+
+    /// What an object at `id` begins with, as a rule.
+    #[inline(always)]
+    pub(super) fn first_in(&self, id: NodeId) -> ExpectedId {
+        self.node(id).map_or(ExpectedId::NONE, |node| node.first)
+    }
+
+    /// What comes behind a value at `id`, as a rule.
+    #[inline(always)]
+    pub(super) fn next_of(&self, id: NodeId) -> ExpectedId {
+        self.node(id).map_or(ExpectedId::NONE, |node| node.next)
+    }
+
+    /// A value at `id` is a count.
+    #[inline(always)]
+    pub(super) fn is_count(&self, id: NodeId) -> bool {
+        self.node(id).is_some_and(|node| matches!(node.action, Some(Action::Count { .. })))
+    }
+
+    /// Hardly any element of the list at `id`, or around it, has what is wanted.
+    #[inline(always)]
+    pub(super) fn is_sparse(&self, id: NodeId) -> bool {
+        self.node(id).is_some_and(|node| node.is_sparse)
+    }
+
     /// What the elements of an array at `id` are.
     #[inline]
     pub(super) fn element(&self, id: NodeId) -> NodeId {
@@ -192,6 +333,13 @@ impl Trie {
     /// `lower` is `id`, or below it.
     pub(super) fn contains(&self, id: NodeId, lower: NodeId) -> bool {
         self.node(id).is_some_and(|node| (id..node.end).contains(&lower))
+    }
+}
+
+/// Unless there is something already.
+fn set(place: &mut ExpectedId, id: ExpectedId) {
+    if *place == ExpectedId::NONE {
+        *place = id;
     }
 }
 

@@ -476,7 +476,7 @@ mod bedrock {
     #[test]
     fn a_router_names_the_model_that_it_chose() {
         let body = r#"{"usage":{"inputTokens":3,"outputTokens":4,"totalTokens":7},"trace":{"promptRouter":{"invokedModelId":"arn:aws:bedrock:us-east-1::inference-profile/us.m"}}}"#;
-        let model = json(Dialect::Bedrock, body).facts(true).model.into_owned();
+        let model = json(Dialect::Bedrock, body).facts(true).model.to_owned();
         assert_eq!(model, "arn:aws:bedrock:us-east-1::inference-profile/us.m");
     }
 }

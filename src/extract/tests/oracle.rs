@@ -98,7 +98,7 @@ fn object() -> impl Strategy<Value = Json> {
 #[test]
 fn every_wanted_path_of_the_test_is_one_of_the_table() {
     for path in WANTED {
-        assert!(PATHS.place(node(path)).0.is_some(), "{path}");
+        assert!(PATHS.trie.place(node(path)).0.is_some(), "{path}");
     }
 }
 
@@ -201,6 +201,24 @@ proptest! {
 proptest! {
     #![proptest_config(at_least(500))]
 
+    /// A list of answers is not looked at closely where nothing in it matters, and it ends in the same piece.
+    #[test]
+    fn a_list_of_answers_spoils_no_more_than_itself_however_it_is_cut(
+        list in prop::collection::vec(prop::sample::select(PIECES_OF_A_LIST.to_vec()), 0..30),
+        name in prop::sample::select(vec!["choices", "candidates"]),
+        space in prop::sample::select(vec!["", "\n    "]),
+        plan in any::<[u8; 2]>(),
+        sizes in any::<[u8; 3]>(),
+    ) {
+        let list = list.concat();
+        let body = format!(
+            r#"{{"model":"m",{space}"{name}":[{list}],{space}"usage":{{{space}"prompt_tokens":17{space}}}}}"#
+        );
+        let plan = [&plan[..], &sizes.map(|size| size % 60), body.as_bytes()].concat();
+        check::extract(&plan);
+        check::scan(&plan[2..]);
+    }
+
     /// F8, F9, F19, F21: what the fuzzer does for hours, for a moment.
     #[test]
     fn what_the_fuzzer_checks_holds(input in fuzz()) {
@@ -211,6 +229,46 @@ proptest! {
         check::event_stream(&input);
     }
 }
+
+/// What an answer is made of, and what could be taken for something else.
+const PIECES_OF_A_LIST: [&str; 36] = [
+    "{",
+    "}",
+    "[",
+    "]",
+    "{",
+    "}",
+    "\"",
+    "\\",
+    "\\\"",
+    ",",
+    ":",
+    " ",
+    "\n",
+    "1",
+    "-2.5",
+    "1[2",
+    "null",
+    "tru",
+    "\"\"",
+    "{\"index\":0,\"message\":{\"content\":\"",
+    "\"},\"finish_reason\":\"stop\"}",
+    "{\"usage\":{\"completion_tokens\":5}}",
+    "{\"\\u0075sage\":{\"completion_tokens\":5}}",
+    "{\"us\\age\":{\"completion_tokens\":5}}",
+    "{\"error\":{\"type\":\"broken\"}}",
+    "{\"finish_reason\":\"error\"}",
+    "{\"finish_reason\":\"ERROR_x\"}",
+    "{\"finishReason\":\"STOP\"}",
+    "\"usage\"",
+    "usage",
+    "\\u0041",
+    "a text of some length that has neither a quote nor a backslash nor a bracket in all of it, not one",
+    "a text of some length that has \\\"quotes\\\" in it, and \\u00e9 and \\n, and a {bracket} that is [none]",
+    "                                                                ",
+    "{\"a\":]}",
+    "},{",
+];
 
 /// A few bytes that say how the rest is announced and cut, and a rest that looks like a body here and there.
 fn fuzz() -> impl Strategy<Value = Vec<u8>> {

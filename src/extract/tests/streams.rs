@@ -115,7 +115,7 @@ mod openai {
         let facts = read_sse(&sse(&[CHUNK, CHUNK, "[DONE]"]));
         let facts = facts.facts(true);
         assert_eq!(facts.tokens, Tokens::default());
-        assert_eq!((facts.quality, &*facts.model), (UsageQuality::Missing, "gpt-4o-mini"));
+        assert_eq!((facts.quality, facts.model), (UsageQuality::Missing, "gpt-4o-mini"));
     }
 
     /// F17: nothing is estimated beside what the provider has counted.

@@ -1,0 +1,296 @@
+//! The members of an object, most of which are short, and many of which come in an order that is known.
+
+use super::{
+    MAX_TEXT, Scalar, Scanner, State, Visit,
+    skip::{Place, space, sparse_list_end, text_end},
+    tell, word,
+};
+use crate::extract::{
+    simd::{self, Block, KEY, Simd},
+    trie::{ExpectedId, NodeId, Trie},
+};
+
+/// How the members of an object are set apart: as those before them, as a rule.
+#[derive(Clone, Copy)]
+pub(super) struct Style {
+    /// White space behind a colon, none or one.
+    colon: usize,
+    /// From the comma behind a value, or the brace, to the first byte of the key behind it.
+    gap: usize,
+    /// What it has more one object further in.
+    indent: usize,
+}
+
+impl Style {
+    /// A gap of a comma and a quote.
+    pub(super) const COMPACT: u16 = 2;
+    /// With a space between them.
+    const SPACED: u16 = 3;
+
+    /// Of an object in which `gap` was seen, with so many containers open.
+    fn of(gap: u16, depth: u8) -> Self {
+        let indent = gap.saturating_sub(Self::SPACED) / u16::from(depth.max(1));
+        Self { colon: usize::from(gap > Self::COMPACT), gap: gap.into(), indent: indent.into() }
+    }
+
+    #[inline(always)]
+    fn enter(&mut self) {
+        self.gap += self.indent;
+    }
+
+    #[inline(always)]
+    fn leave(&mut self) {
+        self.gap = self.gap.saturating_sub(self.indent).max(Self::COMPACT.into());
+    }
+
+    /// White space before the closing brace.
+    #[inline(always)]
+    fn closing(self) -> usize {
+        let is_spread = self.gap > Self::SPACED.into();
+        if is_spread { (self.gap - usize::from(Self::COMPACT)).saturating_sub(self.indent) } else { 0 }
+    }
+}
+
+/// A key as it was read.
+struct Key {
+    node: NodeId,
+    /// What comes behind its value, as a rule.
+    next: ExpectedId,
+    /// Behind its colon.
+    end: usize,
+    /// Where the first string behind it ends, if that is known; else 0.
+    text_end: usize,
+}
+
+impl Scanner {
+    /// Reads members of an object, from the quote of a key on, as long as they are as most are. Returns where that ends;
+    /// the state says what comes there.
+    ///
+    /// What is guessed and compared nothing has to wait for: the key that is expected, and the white space that was there
+    /// before. The next member is begun before this one is read.
+    #[inline(always)]
+    pub(super) fn members<S: Simd>(
+        &mut self,
+        simd: S,
+        trie: &Trie,
+        input: &[u8],
+        visit: &mut impl Visit,
+    ) -> usize {
+        let mut style = Style::of(self.gap, self.depth);
+        let mut at = 1;
+        // Not in its place, which would have to be written and read from one member to the next.
+        let mut expected = self.expected;
+        let (state, end) = 'members: loop {
+            let Some(key) = self.key(simd, trie, expected, input, at) else { break (State::InKey, at) };
+            self.node = key.node;
+            expected = key.next;
+            let mut start = key.end + style.colon;
+            if input.get(start).is_none_or(|byte| *byte <= b' ') || style.colon > 0 && input[key.end] != b' '
+            {
+                start = space(input, key.end);
+                style.colon = (start - key.end).min(1);
+            }
+            let Some(&byte) = input.get(start) else { break (State::Value, start) };
+            let end = match byte {
+                b'0'..=b'9' => match digits(input, start) {
+                    Some((count, end)) => {
+                        let value = match count {
+                            Some(count) if trie.is_count(key.node) => Scalar::Count(count),
+                            _ => Scalar::Number(&input[start..end]),
+                        };
+                        tell(visit, key.node, value);
+                        Some(end)
+                    }
+                    None => None,
+                },
+                b'"' => {
+                    let start = start + 1;
+                    let end = match key.text_end {
+                        0 => match short_text_end(simd, input, start) {
+                            None => text_end(input, start),
+                            end => end,
+                        },
+                        end => Some(end),
+                    };
+                    match end {
+                        Some(end) => {
+                            tell(visit, key.node, Scalar::Text(&input[start..end.min(start + MAX_TEXT)]));
+                            Some(end + 1)
+                        }
+                        None => None,
+                    }
+                }
+                b'n' | b't' | b'f' => match word(input, start) {
+                    Some((value, end)) => {
+                        tell(visit, key.node, value);
+                        Some(end)
+                    }
+                    None => None,
+                },
+                b'{' if trie.has_children(key.node) => {
+                    self.enter(trie, key.node, visit);
+                    expected = self.expected;
+                    style.enter();
+                    at = start + style.gap;
+                    if input.get(at - 1) == Some(&b'"') && is_space(simd, input, start + 1, at - 1) {
+                        continue 'members;
+                    }
+                    break (State::FirstKey, start + 1);
+                }
+                b'[' if trie.element(key.node) != NodeId::NONE => {
+                    let end = if trie.is_sparse(key.node) { sparse_list_end(input, start + 1) } else { None };
+                    if end.is_none() {
+                        self.enter_list(trie, key.node, visit);
+                        break (State::FirstValue, start + 1);
+                    }
+                    visit.open(key.node);
+                    end
+                }
+                b'{' | b'[' => {
+                    let end = self.skip(input, start + 1, Place::default(), false);
+                    if end.is_none() {
+                        break (self.state, input.len());
+                    }
+                    tell(visit, key.node, Scalar::Other);
+                    end
+                }
+                _ => None,
+            };
+            let Some(mut end) = end else { break (State::Value, start) };
+            loop {
+                if input.get(end) == Some(&b',') {
+                    at = end + style.gap;
+                    if input.get(at - 1) != Some(&b'"') || !is_space(simd, input, end + 1, at - 1) {
+                        at = space(input, end + 1) + 1;
+                        if input.get(at - 1) != Some(&b'"') {
+                            break 'members (State::Key, at - 1);
+                        }
+                        style.gap = at - end;
+                    }
+                    continue 'members;
+                }
+                let brace = end + style.closing();
+                if input.get(brace) != Some(&b'}') || !is_space(simd, input, end, brace) {
+                    break 'members (State::After, end);
+                }
+                end = brace + 1;
+                let state = self.close(trie, visit);
+                expected = self.expected;
+                style.leave();
+                if state != State::After || self.top_is_array() {
+                    break 'members (state, end);
+                }
+            }
+        };
+        self.expected = expected;
+        self.state = state;
+        end
+    }
+
+    /// Reads a key and its colon, if it is as most are.
+    #[inline(always)]
+    fn key<S: Simd>(
+        &self,
+        simd: S,
+        trie: &Trie,
+        expected: ExpectedId,
+        input: &[u8],
+        at: usize,
+    ) -> Option<Key> {
+        let rest = input.get(at..)?;
+        let last;
+        let bytes = match rest.first_chunk() {
+            Some(bytes) => bytes,
+            None => {
+                last = simd::last_key(rest);
+                &last
+            }
+        };
+        let guess = trie.expected(expected);
+        if let Some(len) = guess.len_in(simd, bytes) {
+            return Some(Key { node: guess.node, next: guess.next, end: at + len, text_end: 0 });
+        }
+        let (quotes, escapes) = marks(simd, input, at);
+        let len = quotes.trailing_zeros() as usize;
+        if len >= KEY || rest.get(len + 1) != Some(&b':') || escapes & ((1 << len) - 1) != 0 {
+            return None;
+        }
+        let node = trie.child_in(simd, self.top(), bytes, len);
+        let next = if node == NodeId::NONE { expected } else { trie.next_of(node) };
+        // Should it be a string, then behind the quote that ends the key comes one that begins it.
+        let but_first = |bits: u64| bits & bits.wrapping_sub(1);
+        let text_end = first_unescaped(but_first(but_first(quotes)), escapes).map_or(0, |end| at + end);
+        Some(Key { node, next, end: at + len + 2, text_end })
+    }
+}
+
+/// The quotes and the backslashes from `at` on, a bit each.
+#[inline(always)]
+fn marks<S: Simd>(simd: S, input: &[u8], at: usize) -> (u64, u64) {
+    let (block, passed) = Block::last(simd, input, at);
+    (block.equal(b'"').unbounded_shr(passed as u32), block.equal(b'\\').unbounded_shr(passed as u32))
+}
+
+/// Where the string ends that begins at `start`, if it does so soon, and nothing in it is escaped.
+#[inline(always)]
+fn short_text_end<S: Simd>(simd: S, input: &[u8], start: usize) -> Option<usize> {
+    let (quotes, escapes) = marks(simd, input, start);
+    let end = first_unescaped(quotes, escapes)?;
+    Some(start + end)
+}
+
+/// The place of the first quote, unless there is a backslash somewhere before it.
+#[inline(always)]
+fn first_unescaped(quotes: u64, escapes: u64) -> Option<usize> {
+    let is_plain = quotes != 0 && escapes & (quotes - 1) & !quotes == 0;
+    if is_plain { Some(quotes.trailing_zeros() as usize) } else { None }
+}
+
+/// All of the bytes are white space, and not too many.
+#[inline(always)]
+fn is_space<S: Simd>(simd: S, input: &[u8], start: usize, end: usize) -> bool {
+    if start == end {
+        return true;
+    }
+    let (block, passed) = Block::last(simd, input, start);
+    block.spaces().unbounded_shr(passed as u32).trailing_ones() as usize >= end - start
+}
+
+/// Stands behind a number or a word in an object.
+#[inline(always)]
+pub(super) fn is_end(byte: u8) -> bool {
+    byte <= b' ' || matches!(byte, b',' | b'}')
+}
+
+/// Where the digits at `at` end, and the number that they are, if they are few; `None`, if there are many, if something
+/// else belongs to the number, or if `input` ends too soon to tell.
+#[inline(always)]
+fn digits(input: &[u8], at: usize) -> Option<(Option<u32>, usize)> {
+    let digits_at = |at: usize| {
+        let digits = u64::from_le_bytes(*input.get(at..)?.first_chunk()?) ^ ZEROS;
+        // A digit is 9 at most; what is more reaches the highest bit.
+        let others = (digits.wrapping_add(ONES * 0x76) | digits) & (ONES * 0x80);
+        Some((digits, others.trailing_zeros() / 8))
+    };
+    let (digits, len) = digits_at(at)?;
+    let mut end = at + len as usize;
+    let mut count = None;
+    if len < 8 {
+        // As if there were eight of them; then two, four, and all are put together at once.
+        let digits = digits.unbounded_shl(u64::BITS - 8 * len);
+        let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+        let even = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(100 + (1_000_000 << 32));
+        let odd = (pairs >> 16 & 0x0000_00FF_0000_00FF).wrapping_mul(1 + (10_000 << 32));
+        count = Some((even.wrapping_add(odd) >> 32) as u32);
+    } else {
+        let (_, more) = digits_at(end)?;
+        end += more as usize;
+        if more == 8 {
+            return None;
+        }
+    }
+    if is_end(*input.get(end)?) { Some((count, end)) } else { None }
+}
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);

@@ -1,0 +1,258 @@
+//! What nobody wants, and where it ends.
+
+use memchr::memchr;
+
+use crate::extract::{
+    dialect::NEEDLES,
+    simd::{self, BLOCK, Block, Simd, vectorized},
+};
+
+/// Where in a container a piece of it ends.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// Containers that are open within it, of whichever kind.
+    pub(super) nested: u64,
+    pub(super) in_text: bool,
+    /// The last byte of the text was a backslash that escapes the next.
+    pub(super) is_escaped: bool,
+}
+
+/// Bytes of a list that are looked at in the hope that it ends there, and nothing in it matters.
+const MAX_SPARSE: usize = 4 << 10;
+
+/// The longest that the key of a needle can be spelled, each letter as `\u0061`.
+const MAX_SPELLED: usize = 80;
+
+/// [`NEEDLES`] in lower case, as far as that is looked at, and the bits that are.
+static LOWER_NEEDLES: [(u64, u64); NEEDLES.len()] = {
+    let mut needles = [(0, 0); NEEDLES.len()];
+    let mut at = 0;
+    while at < needles.len() {
+        needles[at] = lower(NEEDLES[at]);
+        at += 1;
+    }
+    needles
+};
+
+/// The bit that makes letters lower case.
+const LOWER: u64 = u64::from_le_bytes([b' '; 8]);
+
+const fn lower(word: &[u8]) -> (u64, u64) {
+    let (mut needle, mut mask) = ([0; 8], [0; 8]);
+    let mut at = 0;
+    while at < word.len() && at < needle.len() {
+        (needle[at], mask[at]) = (word[at].to_ascii_lowercase(), u8::MAX);
+        at += 1;
+    }
+    (u64::from_le_bytes(needle), u64::from_le_bytes(mask))
+}
+
+/// Where the container ends of which `input` has more from `at` on. If it is not there, `place` says how to go on.
+#[inline(never)]
+pub(super) fn container_end(input: &[u8], at: usize, place: &mut Place) -> Option<usize> {
+    vectorized!(simd => end_within::<_, false>(simd, input, at, place))
+}
+
+/// Where the list ends whose elements begin at `at`, if it does so soon, and nothing in it matters.
+#[inline(never)]
+pub(super) fn sparse_list_end(input: &[u8], at: usize) -> Option<usize> {
+    let near = &input[..input.len().min(at + MAX_SPARSE)];
+    vectorized!(simd => end_within::<_, true>(simd, near, at, &mut Place::default()))
+}
+
+/// Brackets are counted, not compared: that they match is not for who skips them to say, and the same list may be
+/// skipped from anywhere within it.
+#[inline(always)]
+fn end_within<S: Simd, const SPARSE: bool>(
+    simd: S,
+    input: &[u8],
+    at: usize,
+    place: &mut Place,
+) -> Option<usize> {
+    let mut at = at;
+    let (mut in_text, mut is_escaped) = (place.in_text, place.is_escaped);
+    // An escaped byte is not looked at once more.
+    let start = at + usize::from(is_escaped);
+    while at < input.len() {
+        let block = Block::of(simd, input, at);
+        let quotes = block.equal(b'"');
+        if in_text && quotes == 0 {
+            let Some(end) = end_of_text(simd, input, at + usize::from(is_escaped)) else { break };
+            // A longer one is no key, however it is spelled.
+            if SPARSE && end - at <= MAX_SPELLED && memchr(b'\\', &input[at..end]).is_some() {
+                return None;
+            }
+            at = end + 1;
+            (in_text, is_escaped) = (false, false);
+            continue;
+        }
+        let (opened, closed) = (block.opening(), block.closing());
+        if !in_text && quotes | opened | closed == 0 {
+            // Numbers, and more of them as a rule.
+            at = simd::skip_plain(simd, input, at + BLOCK);
+            continue;
+        }
+        let escapes = if quotes == 0 { 0 } else { block.equal(b'\\') };
+        let inside = texts(quotes, escapes, &mut in_text, &mut is_escaped);
+        let end = place.balance(opened & !inside, closed & !inside);
+        if SPARSE {
+            let within = u64::MAX >> (BLOCK - end.unwrap_or(BLOCK));
+            if has_needle(simd, input, at, within & (quotes | escapes)) {
+                return None;
+            }
+        }
+        if let Some(end) = end {
+            return Some(at + end);
+        }
+        at += BLOCK;
+    }
+    place.in_text = in_text;
+    place.is_escaped = in_text && ends_escaped(input.get(start..).unwrap_or_default());
+    None
+}
+
+impl Place {
+    /// Counts brackets. Returns the place behind the one that ends the container.
+    #[inline(always)]
+    fn balance(&mut self, opened: u64, closed: u64) -> Option<usize> {
+        let all = u64::from(closed.count_ones());
+        if all > self.nested {
+            let (mut rest, mut before) = (closed, 0);
+            while rest != 0 {
+                let at = rest.trailing_zeros();
+                let opened_before = opened & ((1 << at) - 1);
+                if self.nested + u64::from(opened_before.count_ones()) == before {
+                    return Some(at as usize + 1);
+                }
+                before += 1;
+                rest &= rest - 1;
+            }
+        }
+        self.nested = self.nested + u64::from(opened.count_ones()) - all;
+        None
+    }
+}
+
+/// Behind one of the quotes and backslashes of a block stands a needle, or a letter as nobody spells it.
+#[inline(always)]
+fn has_needle<S: Simd>(simd: S, input: &[u8], at: usize, marks: u64) -> bool {
+    let seconds = Block::of(simd, input, at + 1);
+    // In upper or lower case, and `u` and `e` differ in one bit.
+    let begins = seconds.equal_but(0x20 | (b'e' ^ b'u'), b'e' | b'u') | seconds.equal(b'f');
+    let mut found = marks & begins;
+    while found != 0 {
+        let start = at + 1 + found.trailing_zeros() as usize;
+        let Some(bytes) = input.get(start..).and_then(<[u8]>::first_chunk) else { return true };
+        let word = u64::from_le_bytes(*bytes) | LOWER;
+        if matches!(bytes, [b'u', b'0', b'0', b'4'..=b'7', ..])
+            || LOWER_NEEDLES.iter().any(|(needle, mask)| word & mask == *needle)
+        {
+            return true;
+        }
+        found &= found - 1;
+    }
+    false
+}
+
+/// Which bytes of a block lie within strings, from what is a quote and what is a backslash; whether the first does so,
+/// and is escaped, and then whether the one behind the last is.
+#[inline(always)]
+fn texts(quotes: u64, escapes: u64, in_text: &mut bool, is_escaped: &mut bool) -> u64 {
+    let (carried, mut escaped) = (if *in_text { u64::MAX } else { 0 }, 0);
+    let mut ends_escaped = false;
+    if escapes != 0 || *is_escaped {
+        // A run of backslashes escapes what follows it if the first that is not escaped itself stands at an even place and
+        // the last at an odd one, or the other way round: to subtract tells, since it borrows along the run.
+        const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
+        let first = u64::from(*is_escaped);
+        let active = escapes & !first;
+        let last = (active << 1 | ODD).wrapping_sub(active) ^ ODD;
+        escaped = last ^ (escapes | first);
+        ends_escaped = (last & escapes) >> 63 == 1;
+    }
+    let mut inside = quotes & !escaped;
+    // Each bit is flipped by every quote up to it.
+    for distance in [1, 2, 4, 8, 16, 32] {
+        inside ^= inside << distance;
+    }
+    inside ^= carried;
+    if escapes & !inside != 0 {
+        return texts_among_escapes(quotes, escapes, in_text, is_escaped);
+    }
+    *in_text = inside >> 63 == 1;
+    *is_escaped = ends_escaped;
+    inside
+}
+
+/// The same, from one quote to the next: outside of strings, where none should be, a backslash escapes nothing.
+#[cold]
+#[inline(never)]
+fn texts_among_escapes(quotes: u64, escapes: u64, in_text: &mut bool, is_escaped: &mut bool) -> u64 {
+    let mut inside = 0;
+    for at in 0..u64::BITS {
+        let (is_quote, is_escape) = (quotes >> at & 1 == 1, escapes >> at & 1 == 1);
+        let was_escaped = std::mem::replace(is_escaped, *in_text && is_escape && !*is_escaped);
+        *in_text ^= is_quote && !was_escaped;
+        inside |= u64::from(*in_text) << at;
+    }
+    inside
+}
+
+/// Where the string has its closing quote that begins at `start`, or goes on there.
+///
+/// Only quotes are looked for: whether one is escaped, the backslashes before it tell, and there are far more escapes in
+/// a text than quotes.
+#[inline(never)]
+pub(super) fn text_end(input: &[u8], start: usize) -> Option<usize> {
+    vectorized!(simd => end_of_text(simd, input, start))
+}
+
+#[inline(always)]
+fn end_of_text<S: Simd>(simd: S, input: &[u8], start: usize) -> Option<usize> {
+    // Most are short.
+    let mut quotes = Block::of(simd, input, start).equal(b'"');
+    while quotes != 0 {
+        let end = start + quotes.trailing_zeros() as usize;
+        if !ends_escaped(&input[start..end]) {
+            return Some(end);
+        }
+        quotes &= quotes - 1;
+    }
+    let mut at = start + BLOCK;
+    loop {
+        let end = simd::string_end(simd, input, at)?;
+        if !ends_escaped(&input[start..end]) {
+            return Some(end);
+        }
+        at = end + 1;
+    }
+}
+
+/// Where the word ends that stands at `at`.
+pub(super) fn word_end(input: &[u8], at: usize) -> usize {
+    let is_end = |byte: &u8| *byte <= b' ' || matches!(byte, b',' | b'"' | b'[' | b']' | b'{' | b'}');
+    at + input[at..].iter().position(is_end).unwrap_or(input.len() - at)
+}
+
+/// Behind the white space at `at`, for which all passes that is not seen.
+#[inline]
+pub(super) fn space(input: &[u8], at: usize) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let mut at = at;
+    while let Some(bytes) = input.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*bytes);
+        // What is more than a space reaches the highest bit.
+        let seen = (word.wrapping_add(ONES * 0x5F) | word) & (ONES * 0x80);
+        at += seen.trailing_zeros() as usize / 8;
+        if seen != 0 {
+            return at;
+        }
+    }
+    at + input.get(at..).map_or(0, |rest| rest.iter().take_while(|byte| **byte <= b' ').count())
+}
+
+/// `text` ends in a backslash that escapes what follows.
+#[inline(always)]
+pub(super) fn ends_escaped(text: &[u8]) -> bool {
+    text.last() == Some(&b'\\') && text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+}

@@ -103,7 +103,7 @@ pub(super) struct Scanner {
     /// How far the next key is from the comma or brace before it.
     gap: u16,
     /// The key, number or string being read, when it does not lie in one piece of input.
-    text: SmallVec<[u8; 40]>,
+    text: SmallVec<[u8; 32]>,
 }
 
 impl Scanner {

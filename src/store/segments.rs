@@ -144,11 +144,13 @@ impl Names {
         // Behind the stem, names of ours are ASCII.
         let rest = name.as_encoded_bytes().strip_prefix(self.stem.as_encoded_bytes())?;
         let rest = std::str::from_utf8(rest).ok()?.strip_prefix('.')?;
-        let (rest, compression) = [Compression::Gzip, Compression::Zstd]
+        // The usage file's own extension may look like that of a compressed one.
+        let (rest, compression) = [Compression::Gzip, Compression::Zstd, Compression::None]
             .into_iter()
-            .find_map(|compression| Some((rest.strip_suffix(suffix(compression))?, compression)))
-            .unwrap_or((rest, Compression::None));
-        let rest = rest.strip_suffix(&self.extension)?;
+            .find_map(|compression| {
+                let plain = rest.strip_suffix(suffix(compression))?;
+                Some((plain.strip_suffix(&self.extension)?, compression))
+            })?;
         let (day, number) = match rest.split_once('.') {
             // As it is written by us, so that one segment has one name.
             Some((day, number)) if number.starts_with(|c: char| c.is_ascii_digit() && c != '0') => {
@@ -292,6 +294,18 @@ mod tests {
         let later = SegmentId::after(Some(set_back), day("2026-03-03"));
         assert_eq!([first, second, set_back, later].map(|id| id.number), [0, 1, 2, 0]);
         assert!([first, second, set_back, later].is_sorted());
+    }
+
+    #[test]
+    fn a_usage_file_may_be_named_like_a_compressed_one() {
+        let names = Names::of("usage.gz".into());
+        let id = SegmentId::after(None, day("2026-03-01"));
+        for (name, compression) in
+            [("usage.2026-03-01.gz", Compression::None), ("usage.2026-03-01.gz.gz", Compression::Gzip)]
+        {
+            assert_eq!(names.segment(id, compression), Path::new(name));
+            assert_eq!(names.parse(name.as_ref()), Some((id, compression)));
+        }
     }
 
     proptest! {

@@ -97,17 +97,20 @@ fn subjects(is_full: bool) -> Vec<Subject> {
 /// What is wanted of a document.
 #[derive(Debug, Default, Deserialize)]
 struct Document {
+    #[serde(alias = "modelVersion")]
     model: Option<String>,
+    #[serde(alias = "usageMetadata")]
     usage: Option<Usage>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Usage {
-    #[serde(alias = "input_tokens")]
+    #[serde(alias = "input_tokens", alias = "promptTokenCount")]
     prompt_tokens: Option<u64>,
-    #[serde(alias = "output_tokens")]
+    #[serde(alias = "output_tokens", alias = "candidatesTokenCount")]
     #[expect(dead_code, reason = "what one would want to know is parsed, too")]
     completion_tokens: Option<u64>,
+    #[serde(alias = "totalTokenCount")]
     total_tokens: Option<u64>,
 }
 

@@ -95,7 +95,7 @@ impl From<Elapsed> for Duration {
 /// Texts, one behind the other.
 pub(crate) struct Texts {
     /// With room for what calls have as a rule; more costs an allocation.
-    bytes: SmallVec<[u8; 144]>,
+    bytes: SmallVec<[u8; 112]>,
     /// Where `METHOD /path` ends, the name of the request behind it, and the model behind that; then comes the error.
     ends: [u32; 3],
 }

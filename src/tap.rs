@@ -83,7 +83,7 @@ impl Tap {
     /// The last piece of the body passes.
     pub(crate) fn last_data(&mut self, data: &impl Buf) {
         if let Some(watch) = &mut self.watch {
-            let is_only = watch.seen == 0;
+            let is_only = watch.record.first_byte.is_none();
             watch.data(data);
             if is_only {
                 // One look at the clock does for both.
@@ -124,6 +124,9 @@ impl fmt::Debug for Tap {
     }
 }
 
+/// Nobody has said how long the body is: more than any is.
+const UNKNOWN: u64 = u64::MAX;
+
 /// All that is known of one call while it runs. One allocation.
 struct Watch {
     recorder: Recorder<Entry>,
@@ -133,9 +136,8 @@ struct Watch {
     is_connect: bool,
     has_response: bool,
     started: Instant,
-    /// Bytes of the body, as far as they were announced and have passed.
-    expected: Option<u64>,
-    seen: u64,
+    /// Bytes of the body that are still to come, as far as they were announced; else `UNKNOWN`.
+    left: u64,
     /// The counts of the response's headers.
     announced: Option<Box<Tokens>>,
     extractor: Extractor,
@@ -168,8 +170,7 @@ impl Watch {
             is_connect: method == Method::CONNECT,
             has_response: false,
             started: Instant::now(),
-            expected: None,
-            seen: 0,
+            left: UNKNOWN,
             announced: None,
             extractor: Extractor::new(Format::Unknown, dialect),
             record,
@@ -204,7 +205,7 @@ impl Watch {
         if !of_response.is_empty() {
             self.record.texts.set_request_id(of_response);
         }
-        self.expected = length.or_else(|| content_length(&head.headers));
+        self.left = length.or_else(|| content_length(&head.headers)).unwrap_or(UNKNOWN);
         if let Endpoint::Call(call) = self.record.endpoint
             && call.has_usage_headers()
         {
@@ -232,10 +233,10 @@ impl Watch {
         if len == 0 {
             return;
         }
-        if self.seen == 0 {
-            self.record.first_byte = Some(Elapsed::since(self.started));
+        self.record.first_byte.get_or_insert_with(|| Elapsed::since(self.started));
+        if self.left != UNKNOWN {
+            self.left = self.left.saturating_sub(len as u64);
         }
-        self.seen = self.seen.saturating_add(len as u64);
         let chunk = data.chunk();
         if chunk.len() == len {
             return self.extractor.feed(chunk);
@@ -252,8 +253,7 @@ impl Watch {
 
     fn end_when_dropped(&mut self) -> Ending {
         self.extractor.finish();
-        let has_all = self.expected.is_some_and(|expected| self.seen >= expected);
-        if self.has_response && (has_all || self.extractor.is_terminal()) {
+        if self.has_response && (self.left == 0 || self.extractor.is_terminal()) {
             Ending::Complete
         } else {
             Ending::ClientClosed

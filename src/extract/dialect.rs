@@ -50,13 +50,13 @@ pub(super) enum Slot {
     CacheWrite1h,
     Reasoning,
     ReasoningAlias,
-    /// Input that tools brought, beside the prompt.
-    ToolInput,
     /// Input that was heard, beside the prompt where the provider's total says so.
     AudioInput,
     /// What was used, where something else is billed.
     UsedInput,
     UsedOutput,
+    /// Input that tools brought, beside the prompt. From here on they are [rare](Self::COMMON).
+    ToolInput,
     /// Text of sources, billed beside the completion.
     Citations,
     /// Stands once for every token of the input, with whatever value.
@@ -83,10 +83,10 @@ impl Slot {
         Self::CacheWrite1h,
         Self::Reasoning,
         Self::ReasoningAlias,
-        Self::ToolInput,
         Self::AudioInput,
         Self::UsedInput,
         Self::UsedOutput,
+        Self::ToolInput,
         Self::Citations,
         Self::InputToken,
         Self::EachInput,
@@ -97,6 +97,8 @@ impl Slot {
         Self::CacheDetail,
     ];
     pub(super) const COUNT: usize = Self::ALL.len();
+    /// How many there is always room for; hardly any answer has one of the others.
+    pub(super) const COMMON: usize = Self::ToolInput as usize;
 
     pub(super) fn bit(self) -> u32 {
         1 << self as u8

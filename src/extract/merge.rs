@@ -10,21 +10,70 @@ use super::{
 };
 use crate::event::{Tokens, UsageQuality};
 
+/// A value for each slot; for the rare ones there is room when one of them comes.
+#[derive(Debug)]
+struct Slots<T> {
+    common: [T; Slot::COMMON],
+    rare: Option<Box<[T; Slot::COUNT - Slot::COMMON]>>,
+}
+
+impl<T: Copy> Slots<T> {
+    const fn new(value: T) -> Self {
+        Self { common: [value; Slot::COMMON], rare: None }
+    }
+
+    /// What was set.
+    fn get(&self, slot: Slot) -> Option<T> {
+        match (slot as usize).checked_sub(Slot::COMMON) {
+            None => Some(self.common[slot as usize]),
+            Some(at) => Some(self.rare.as_ref()?[at]),
+        }
+    }
+
+    fn set(&mut self, slot: Slot, value: T) {
+        match (slot as usize).checked_sub(Slot::COMMON) {
+            None => self.common[slot as usize] = value,
+            Some(at) => self.rare.get_or_insert_with(|| Box::new([value; _]))[at] = value,
+        }
+    }
+}
+
 /// Counts as a provider sent them. 32 bits hold any count of one response; what does not fit is none.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 struct Counts {
     present: u32,
-    values: [u32; Slot::COUNT],
+    values: Slots<u32>,
 }
 
 impl Counts {
+    const NONE: Self = Self { present: 0, values: Slots::new(0) };
+
+    fn get(&self, slot: Slot) -> Option<u32> {
+        if self.present & slot.bit() != 0 { self.values.get(slot) } else { None }
+    }
+
     fn value(&self, slot: Slot) -> Option<u64> {
-        (self.present & slot.bit() != 0).then(|| u64::from(self.values[slot as usize]))
+        self.get(slot).map(u64::from)
     }
 
     fn set(&mut self, slot: Slot, value: u32) {
         self.present |= slot.bit();
-        self.values[slot as usize] = value;
+        self.values.set(slot, value);
+    }
+
+    /// Becomes what `other` is, of which nothing is left to rely on.
+    fn take(&mut self, other: &mut Self) {
+        self.present = other.present;
+        self.values.common = other.values.common;
+        if other.values.rare.is_some() {
+            std::mem::swap(&mut self.values.rare, &mut other.values.rare);
+        }
+    }
+
+    /// Those that are there.
+    fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        let present = self.present;
+        Slot::ALL.into_iter().filter(move |slot| present & slot.bit() != 0)
     }
 }
 
@@ -40,7 +89,7 @@ struct Document {
     dialects: u16,
     counts: Counts,
     /// Where each of them stands.
-    origins: [NodeId; Slot::COUNT],
+    origins: Slots<NodeId>,
     flaw: Option<Flaw>,
     kind: Kind,
     /// Cache writes of one lifetime, of which so much has been seen: how many, and the count that they belong to.
@@ -54,8 +103,8 @@ impl Document {
     const EMPTY: Self = Self {
         place: NO_PLACE,
         dialects: u16::MAX,
-        counts: Counts { present: 0, values: [0; Slot::COUNT] },
-        origins: [NodeId::NONE; Slot::COUNT],
+        counts: Counts::NONE,
+        origins: Slots::new(NodeId::NONE),
         flaw: None,
         kind: Kind::UNKNOWN,
         detail: (None, None),
@@ -80,7 +129,7 @@ impl Document {
 
     fn set(&mut self, slot: Slot, number: u32, origin: NodeId) {
         self.counts.set(slot, number);
-        self.origins[slot as usize] = origin;
+        self.origins.set(slot, origin);
     }
 
     fn add(&mut self, slot: Slot, number: u32, origin: NodeId) {
@@ -149,7 +198,7 @@ impl Response {
             trie: &PATHS.trie,
             hint,
             document: Document::EMPTY,
-            counts: Counts::default(),
+            counts: Counts::NONE,
             dialect: None,
             flaw: None,
             is_spoiled: false,
@@ -280,9 +329,8 @@ impl Response {
 
     /// One of the containers, or the document itself, has counts of its own, and may have more.
     fn counts_within(&self, open: &[NodeId]) -> bool {
-        let counts = &self.document.counts;
-        let origins = Slot::ALL.into_iter().filter(|slot| counts.present & slot.bit() != 0);
-        origins.map(|slot| self.document.origins[slot as usize]).any(|origin| {
+        let Document { counts, origins, .. } = &self.document;
+        counts.slots().filter_map(|slot| origins.get(slot)).any(|origin| {
             self.trie.is_child(NodeId::ROOT, origin)
                 || open.iter().any(|open| *open != NodeId::ROOT && self.trie.contains(*open, origin))
         })
@@ -319,13 +367,13 @@ impl Response {
         self.is_start = document.kind.is_start;
         self.is_near_end |= !document.kind.is_start;
         if self.dialect != Some(dialect) || dialect.row().merge == Merge::Replace {
-            self.counts = document.counts;
+            self.counts.take(&mut self.document.counts);
         } else {
-            for slot in Slot::ALL {
-                match document.counts.value(slot) {
+            for slot in document.counts.slots() {
+                match document.counts.get(slot) {
                     // A gateway's 0 is "I did not count that", when the provider has counted it before.
-                    Some(0) if slot != Slot::Output && self.counts.value(slot).is_some() => {}
-                    Some(_) => self.counts.set(slot, document.counts.values[slot as usize]),
+                    Some(0) if slot != Slot::Output && self.counts.get(slot).is_some() => {}
+                    Some(count) => self.counts.set(slot, count),
                     None => {}
                 }
             }
@@ -474,13 +522,12 @@ impl Response {
 
     #[cold]
     fn forget_counts(&mut self, node: NodeId, slots: u32) {
-        let mut slots = self.document.counts.present & slots;
-        while slots != 0 {
+        let Document { counts, origins, .. } = &mut self.document;
+        for slot in counts.slots().filter(|slot| slot.bit() & slots != 0) {
             // The same count may stand at another path, too.
-            if self.trie.contains(node, self.document.origins[slots.trailing_zeros() as usize]) {
-                self.document.counts.present &= !(1 << slots.trailing_zeros());
+            if origins.get(slot).is_some_and(|origin| self.trie.contains(node, origin)) {
+                counts.present &= !slot.bit();
             }
-            slots &= slots - 1;
         }
     }
 

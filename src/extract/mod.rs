@@ -227,7 +227,8 @@ enum Framing {
     Sse(Sse),
     Lines,
     Json,
-    Messages(EventStream),
+    /// Seldom enough that no other response has to have room for it.
+    Messages(Box<EventStream>),
     /// Nothing that can be read.
     Foreign,
 }
@@ -268,7 +269,7 @@ impl Reader {
             // The length of a message: none is so long that its first byte is used.
             (0, _) => {
                 self.documents.response.defer();
-                Framing::Messages(EventStream::new())
+                Framing::Messages(Box::new(EventStream::new()))
             }
             (_, Format::EventStream) | (b'd' | b'e' | b'i' | b'r' | b':', _) => {
                 Framing::Sse(Sse::new(self.documents.response.hint()))

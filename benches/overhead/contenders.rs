@@ -6,28 +6,28 @@ use std::{
     pin::pin,
     sync::mpsc,
     thread,
-    time::{Duration, Instant, SystemTime},
 };
 
 use allocation_counter::{AllocationInfo, measure};
 use anyhow::ensure;
 use bytes::Bytes;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
-use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use serde_json::Value;
 use tempfile::TempDir;
 use tower::{Layer as _, Service};
 use tower_http::trace::TraceLayer;
-use tower_llm_usage::{
-    Config, KeyHash, Usage, UsageService,
-    bench::{self, Recorder},
-};
+use tower_llm_usage::{Config, Usage, UsageService, bench};
 
 use crate::{
-    service::{self, Observe, ObserveLayer, Replay},
-    support::bodies::Workload,
+    service::{self, Replay},
+    support::{
+        bodies::Workload,
+        least::{Least, Record},
+        observe::{Observe, ObserveLayer},
+    },
 };
 
 /// One way to serve a workload.
@@ -160,52 +160,6 @@ impl Observe for Nothing {
     }
 }
 
-/// What nobody is spared who records calls as this crate does: a hash of the key, three looks at the clock, one at each
-/// byte of the body, and room for what is known, which another thread takes from a queue.
-///
-/// It knows neither model nor tokens. What it takes is no goal, but no goal can lie below it.
-struct Least {
-    started: Instant,
-    record: Option<Box<Record>>,
-    recorder: Recorder<Box<Record>>,
-}
-
-/// As large as what a line of the file is made of.
-struct Record {
-    at: SystemTime,
-    took: Duration,
-    key: Option<KeyHash>,
-    texts: [u8; 160],
-}
-
-impl Least {
-    fn new(headers: &HeaderMap, recorder: Recorder<Box<Record>>) -> Self {
-        let key = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        let record = Record {
-            at: SystemTime::now(),
-            took: Duration::ZERO,
-            key: key.map(KeyHash::of),
-            texts: [0; 160],
-        };
-        Self { started: Instant::now(), record: Some(Box::new(record)), recorder }
-    }
-}
-
-impl Observe for Least {
-    fn piece(&mut self, piece: &Bytes) {
-        black_box(memchr::memchr(0, piece));
-    }
-}
-
-impl Drop for Least {
-    fn drop(&mut self) {
-        if let Some(mut record) = self.record.take() {
-            record.took = self.started.elapsed();
-            self.recorder.push(record);
-        }
-    }
-}
-
 fn least(stack: &Stack<()>, replay: Replay) -> Box<dyn Contender> {
     let (recorder, mut events) = bench::queue::<Box<Record>>(1 << 10);
     let (emptied, is_empty) = mpsc::sync_channel(0);
@@ -213,8 +167,7 @@ fn least(stack: &Stack<()>, replay: Replay) -> Box<dyn Contender> {
     thread::spawn(move || {
         while asked.recv().is_ok() {
             while let Some(record) = events.pop() {
-                let Record { at, took, key, texts } = &*record;
-                black_box((at, took, key, texts));
+                black_box(record.known());
             }
             if emptied.send(()).is_err() {
                 break;

@@ -5,7 +5,7 @@ use std::{
     future::{Ready, ready},
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, Waker, ready as ready_or_pending},
+    task::{Context, Poll, Waker},
     vec,
 };
 
@@ -13,8 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use pin_project_lite::pin_project;
-use tower::{Layer, Service};
+use tower::Service;
 use tower_llm_usage::PeerAddr;
 
 use crate::support::bodies::Workload;
@@ -146,101 +145,4 @@ pub(crate) fn take<B: Body<Data = Bytes>>(mut body: Pin<&mut B>, pieces: usize) 
         }
     }
     bytes
-}
-
-/// Whoever looks at each piece of a response that passes.
-pub(crate) trait Observe {
-    fn piece(&mut self, piece: &Bytes);
-}
-
-/// A layer for observers, each of which is made when the request's head is there.
-pub(crate) struct ObserveLayer<F>(pub(crate) F);
-
-impl<S, F: Clone> Layer<S> for ObserveLayer<F> {
-    type Service = ObserveService<S, F>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        ObserveService { inner, observer: self.0.clone() }
-    }
-}
-
-pub(crate) struct ObserveService<S, F> {
-    inner: S,
-    observer: F,
-}
-
-impl<S, B, R, F, O> Service<Request<B>> for ObserveService<S, F>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    F: Fn(&HeaderMap) -> O,
-{
-    type Response = Response<Observed<R, O>>;
-    type Error = S::Error;
-    type Future = ObserveFuture<S::Future, O>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let observer = (self.observer)(request.headers());
-        ObserveFuture { inner: self.inner.call(request), observer: Some(observer) }
-    }
-}
-
-pin_project! {
-    pub(crate) struct ObserveFuture<F, O> {
-        #[pin]
-        inner: F,
-        observer: Option<O>,
-    }
-}
-
-impl<F, R, E, O> Future for ObserveFuture<F, O>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-{
-    type Output = Result<Response<Observed<R, O>>, E>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready_or_pending!(this.inner.poll(context));
-        let observer = this.observer.take();
-        Poll::Ready(response.map(|response| response.map(|inner| Observed { inner, observer })))
-    }
-}
-
-pin_project! {
-    pub(crate) struct Observed<B, O> {
-        #[pin]
-        inner: B,
-        observer: Option<O>,
-    }
-}
-
-impl<B: Body<Data = Bytes>, O: Observe> Body for Observed<B, O> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = self.project();
-        let polled = this.inner.poll_frame(context);
-        if let (Some(observer), Poll::Ready(Some(Ok(frame)))) = (this.observer, &polled)
-            && let Some(piece) = frame.data_ref()
-        {
-            observer.piece(piece);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
 }

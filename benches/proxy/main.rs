@@ -1,13 +1,15 @@
-//! What the layer costs a proxy on a network: two of them on loopback, as `examples/proxy` forwards, one of which has
-//! the layer, with its writer and its file.
+//! What the layer costs a proxy on a network: proxies on loopback, as `examples/proxy` forwards, one of which has the
+//! layer, with its writer and its file.
 //!
 //! ```sh
 //! cargo bench --bench proxy                  # all of it
 //! cargo bench --bench proxy -- stream --json # what has `stream` in its name, as data
 //! ```
 //!
-//! Each proxy is a process of its own with one thread that serves; this one is the provider and the clients. The two
-//! take turns, and ratios are of neighbouring turns. *Age* is the time from the moment when the provider hands a chunk
+//! Each proxy is a process of its own with one thread that serves; this one is the provider and the clients. The proxies
+//! take turns, and ratios are of neighbouring turns. A third one has, in place of the layer, the least of a recorder:
+//! what no recorder can be spared, without any reading of what a body says. A goal that it does not reach is one that
+//! nobody reaches on this machine. *Age* is the time from the moment when the provider hands a chunk
 //! to its server to the moment when the client has it. A thousand streams want 2,100 open files (`ulimit -n`), and
 //! memory and CPU time are read where Linux has them.
 
@@ -19,6 +21,7 @@ mod provider;
 mod support;
 
 use std::{
+    convert::Infallible,
     env, fs,
     io::{BufRead, BufReader, Read, Write as _},
     net::{Ipv4Addr, SocketAddr},
@@ -29,7 +32,8 @@ use std::{
 
 use anyhow::Context;
 use generator::{Load, Turn};
-use http::{Request, Uri};
+use http::{HeaderMap, Request, Response, Uri};
+use http_body::Body;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -38,17 +42,34 @@ use hyper_util::{
 use provider::Pace;
 use serde_json::{Value, json};
 use support::{
-    Options, median,
+    Options,
+    least::{self, Least},
+    median,
+    observe::ObserveLayer,
     table::{Table, grouped},
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tower::{Layer, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_llm_usage::{Config, PeerAddr, Usage};
 
-/// Where a proxy that this bench starts finds its provider and, if it has the layer, its file.
+/// Where a proxy that this bench starts finds its provider, which one it is, and where its file is.
 const UPSTREAM: &str = "PROXY_BENCH_UPSTREAM";
+const WATCH: &str = "PROXY_BENCH_WATCH";
 const FILE: &str = "PROXY_BENCH_FILE";
+
+/// What stands in front of a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watch {
+    Nothing,
+    Layer,
+    /// The least of a recorder.
+    Least,
+}
+
+impl Watch {
+    const ALL: [Self; 3] = [Self::Nothing, Self::Layer, Self::Least];
+}
 
 /// Turns of each proxy, and how long one is.
 const TURNS: usize = 16;
@@ -56,7 +77,10 @@ const TURN: Duration = Duration::from_millis(400);
 
 fn main() -> anyhow::Result<()> {
     if let Ok(upstream) = env::var(UPSTREAM) {
-        return serve(&upstream.parse()?, env::var_os(FILE).map(PathBuf::from));
+        let watch = env::var(WATCH)?;
+        let watch = Watch::ALL.into_iter().find(|known| format!("{known:?}") == watch);
+        let file = env::var_os(FILE).context("a proxy of this bench has a file")?;
+        return serve(&upstream.parse()?, watch.context("no such proxy")?, file.into());
     }
     let options = Options::of_command_line()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -70,61 +94,72 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Is a proxy until standard input ends.
-fn serve(upstream: &Uri, file: Option<PathBuf>) -> anyhow::Result<()> {
+fn serve(upstream: &Uri, watch: Watch, file: PathBuf) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let usage = file.map(|file| Usage::open(Config::recording_to(file))).transpose()?;
     let service = forward::service(upstream)?;
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
+    // Services of a type each: one knows nothing of the layer.
     runtime.block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        println!("{}", listener.local_addr()?);
-        std::io::stdout().flush()?;
-        loop {
-            let (stream, peer) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let stream = TokioIo::new(stream);
-            let addressed = move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(PeerAddr(peer));
-                request
-            };
-            let service = service.clone();
-            let server = auto::Builder::new(TokioExecutor::new());
-            // Two services of two types: one knows nothing of the layer.
-            match &usage {
-                Some(usage) => {
-                    let service = usage.layer().layer(service);
-                    let service = service_fn(move |request| service.clone().oneshot(addressed(request)));
-                    tokio::spawn(async move { server.serve_connection(stream, service).await.is_ok() });
-                }
-                None => {
-                    let service = service_fn(move |request| service.clone().oneshot(addressed(request)));
-                    tokio::spawn(async move { server.serve_connection(stream, service).await.is_ok() });
-                }
+        match watch {
+            Watch::Nothing => accept(service).await,
+            Watch::Layer => {
+                let usage = Usage::open(Config::recording_to(file))?;
+                accept(usage.layer().layer(service)).await
+            }
+            Watch::Least => {
+                let recorder = least::writing_to(&file)?;
+                let observe = move |headers: &HeaderMap| Least::new(headers, recorder.clone());
+                accept(ObserveLayer(observe).layer(service)).await
             }
         }
     })
+}
+
+async fn accept<S, B>(service: S) -> anyhow::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    println!("{}", listener.local_addr()?);
+    std::io::stdout().flush()?;
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let service = service.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(PeerAddr(peer));
+            service.clone().oneshot(request)
+        });
+        let server = auto::Builder::new(TokioExecutor::new());
+        tokio::spawn(async move { server.serve_connection(TokioIo::new(stream), service).await.is_ok() });
+    }
 }
 
 /// A proxy in a process of its own.
 struct Proxy {
     process: Child,
     address: SocketAddr,
-    /// Where its file is, if it has the layer.
-    _directory: Option<TempDir>,
+    /// Where its file is.
+    _directory: TempDir,
 }
 
 impl Proxy {
-    fn start(upstream: SocketAddr, has_layer: bool) -> anyhow::Result<Self> {
-        let directory = has_layer.then(tempfile::tempdir).transpose()?;
-        let mut command = Command::new(env::current_exe()?);
-        command.env(UPSTREAM, format!("http://{upstream}")).stdin(Stdio::piped()).stdout(Stdio::piped());
-        if let Some(directory) = &directory {
-            command.env(FILE, directory.path().join("usage.json"));
-        }
-        let mut process = command.spawn()?;
+    fn start(upstream: SocketAddr, watch: Watch) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut process = Command::new(env::current_exe()?)
+            .env(UPSTREAM, format!("http://{upstream}"))
+            .env(WATCH, format!("{watch:?}"))
+            .env(FILE, directory.path().join("usage.json"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut line = String::new();
         BufReader::new(process.stdout.take().context("standard output is piped")?).read_line(&mut line)?;
         let address = line.trim().parse().context("the proxy says where it listens")?;
@@ -160,8 +195,9 @@ impl Drop for Proxy {
 /// What was measured with one load: without the layer, and with it.
 struct Row {
     name: String,
-    /// Of neighbouring turns, with the layer by without it.
+    /// Of neighbouring turns, with the layer by without it, and with the least of a recorder.
     throughput: f64,
+    least: f64,
     cpu: Option<f64>,
     rate: [f64; 2],
     latency: [[f64; 2]; 2],
@@ -190,12 +226,14 @@ async fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
 
 impl Row {
     async fn of(name: String, upstream: SocketAddr, load: Load, is_full: bool) -> anyhow::Result<Self> {
-        let proxies = [Proxy::start(upstream, false)?, Proxy::start(upstream, true)?];
+        let [bare, layer, least] = Watch::ALL;
+        let proxies =
+            [Proxy::start(upstream, bare)?, Proxy::start(upstream, layer)?, Proxy::start(upstream, least)?];
         let (turns, time) = if is_full { (TURNS, TURN) } else { (1, Duration::from_millis(20)) };
-        let mut all: [Vec<Turn>; 2] = Default::default();
+        let mut all: [Vec<Turn>; 3] = Default::default();
         for turn in 0..=turns {
             // Nobody is always first.
-            for at in if turn % 2 == 0 { [0, 1] } else { [1, 0] } {
+            for at in (turn..turn + proxies.len()).map(|at| at % proxies.len()) {
                 let before = proxies[at].cpu();
                 let mut done = generator::run(proxies[at].address, load, time).await?;
                 done.cpu = proxies[at].cpu().zip(before).map(|(after, before)| after - before);
@@ -205,18 +243,22 @@ impl Row {
                 }
             }
         }
-        let [without, with] = &all;
+        let [without, with, least] = &all;
         let pairs = || with.iter().zip(without);
+        let throughput = |turns: &[Turn]| {
+            median(turns.iter().zip(without).map(|(turn, without)| turn.rate() / without.rate()))
+        };
         let cpu = |turn: &Turn| Some(turn.cpu? / turn.latencies.len() as f64);
-        let both = |values: fn(&Turn) -> &[f64]| all.each_ref().map(|turns| percentiles(turns, values));
+        let both = |values: fn(&Turn) -> &[f64]| [without, with].map(|turns| percentiles(turns, values));
         Ok(Self {
             name,
-            throughput: median(pairs().map(|(with, without)| with.rate() / without.rate())),
+            throughput: throughput(with),
+            least: throughput(least),
             cpu: pairs()
                 .map(|(with, without)| Some(cpu(with)? / cpu(without)?))
                 .collect::<Option<Vec<_>>>()
                 .map(median),
-            rate: all.each_ref().map(|turns| median(turns.iter().map(Turn::rate))),
+            rate: [without, with].map(|turns| median(turns.iter().map(Turn::rate))),
             latency: both(|turn| &turn.latencies),
             age: (!matches!(load.pace, Pace::Whole)).then(|| both(|turn| &turn.ages)),
             memory: None,
@@ -226,8 +268,8 @@ impl Row {
     /// Opens streams, and looks at what they hold.
     async fn open(name: String, upstream: SocketAddr, streams: usize) -> anyhow::Result<Self> {
         let mut held = [None; 2];
-        for (held, has_layer) in held.iter_mut().zip([false, true]) {
-            let proxy = Proxy::start(upstream, has_layer)?;
+        for (held, watch) in held.iter_mut().zip([Watch::Nothing, Watch::Layer]) {
+            let proxy = Proxy::start(upstream, watch)?;
             // What is made once is made.
             drop(generator::open(proxy.address, 1).await?);
             let before = proxy.memory();
@@ -240,6 +282,7 @@ impl Row {
         Ok(Self {
             name,
             throughput: f64::NAN,
+            least: f64::NAN,
             cpu: None,
             rate: [f64::NAN; 2],
             latency: [[f64::NAN; 2]; 2],
@@ -250,7 +293,8 @@ impl Row {
 
     fn to_json(&self) -> Value {
         json!({
-            "load": self.name, "throughput_ratio": self.throughput, "cpu_ratio": self.cpu,
+            "load": self.name, "throughput_ratio": self.throughput, "least_of_a_recorder": self.least,
+            "cpu_ratio": self.cpu,
             "requests_per_second": self.rate, "latency_ns_p50_p99": self.latency, "age_ns_p50_p99": self.age,
             "bytes_per_stream": self.memory,
         })
@@ -269,6 +313,7 @@ fn print(rows: &[Row]) {
         "with the layer by without it",
         "throughput",
         "goal",
+        "least of a recorder",
         "CPU a request",
         "requests/s without",
         "latency p50, µs",
@@ -288,6 +333,7 @@ fn print(rows: &[Row]) {
             row.name.clone(),
             format!("{:.3}", row.throughput),
             format!("≥ 0.97 {mark}"),
+            format!("{:.3}", row.least),
             row.cpu.map_or_else(String::new, |cpu| format!("{cpu:.3}")),
             grouped(row.rate[0]),
             micros(without[0]),

@@ -4,6 +4,8 @@
 pub mod bodies;
 pub mod duckdb;
 pub mod history;
+pub mod least;
+pub mod observe;
 pub mod table;
 
 use std::{num::NonZeroU64, time::Duration};

@@ -93,23 +93,53 @@ pub(crate) fn of_host(host: &str) -> Option<&'static str> {
 
 /// Who can be told from the path, whatever the format: those that serve others' models at paths of their own.
 pub(crate) fn of_path(path: &str) -> Option<&'static str> {
-    if path.contains("/publishers/") && path.contains("/models/")
-        || path.contains("/projects/") && path.contains("/locations/")
-    {
-        Some("gcp.vertex_ai")
-    } else if path.contains("openai/deployments/") {
-        Some("azure.ai.openai")
-    } else if path.contains("/serving-endpoints/") {
-        Some("databricks")
-    } else if path.contains("/compatible-mode/v1/") {
-        Some("alibaba_cloud")
-    } else if path.contains("/paas/v4/") {
-        Some("z_ai")
-    } else if path.contains("/accounts/") && path.contains("/ai/") {
-        Some("cloudflare")
-    } else {
-        None
+    // One walk over the segments, whole ones with a slash before and behind them: a search for each costs more.
+    let (front, _) = path.rsplit_once('/')?;
+    let mut has = Has::default();
+    let mut before = "";
+    for (at, segment) in front.split('/').enumerate() {
+        match segment {
+            "deployments" if before.ends_with("openai") => has.deployments = true,
+            _ if at == 0 => {}
+            "publishers" => has.publishers = true,
+            "models" => has.models = true,
+            "projects" => has.projects = true,
+            "locations" => has.locations = true,
+            "serving-endpoints" => has.serving_endpoints = true,
+            "v1" if at > 1 && before == "compatible-mode" => has.compatible_mode = true,
+            "v4" if at > 1 && before == "paas" => has.paas = true,
+            "accounts" => has.accounts = true,
+            "ai" => has.ai = true,
+            _ => {}
+        }
+        before = segment;
     }
+    match has {
+        Has { publishers: true, models: true, .. } | Has { projects: true, locations: true, .. } => {
+            Some("gcp.vertex_ai")
+        }
+        Has { deployments: true, .. } => Some("azure.ai.openai"),
+        Has { serving_endpoints: true, .. } => Some("databricks"),
+        Has { compatible_mode: true, .. } => Some("alibaba_cloud"),
+        Has { paas: true, .. } => Some("z_ai"),
+        Has { accounts: true, ai: true, .. } => Some("cloudflare"),
+        _ => None,
+    }
+}
+
+/// Segments of a path.
+#[derive(Default)]
+struct Has {
+    publishers: bool,
+    models: bool,
+    projects: bool,
+    locations: bool,
+    deployments: bool,
+    serving_endpoints: bool,
+    compatible_mode: bool,
+    paas: bool,
+    accounts: bool,
+    ai: bool,
 }
 
 /// Who can be told from the head of a response that has the form of many.
@@ -128,7 +158,38 @@ pub(crate) fn of_headers(headers: &HeaderMap) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The same by a search for each.
+    fn searched(path: &str) -> Option<&'static str> {
+        let has = |words: &[&str]| words.iter().all(|word| path.contains(word));
+        let known: [(&[&str], _); 7] = [
+            (&["/publishers/", "/models/"], "gcp.vertex_ai"),
+            (&["/projects/", "/locations/"], "gcp.vertex_ai"),
+            (&["openai/deployments/"], "azure.ai.openai"),
+            (&["/serving-endpoints/"], "databricks"),
+            (&["/compatible-mode/v1/"], "alibaba_cloud"),
+            (&["/paas/v4/"], "z_ai"),
+            (&["/accounts/", "/ai/"], "cloudflare"),
+        ];
+        known.into_iter().find(|(words, _)| has(words)).map(|(_, name)| name)
+    }
+
+    proptest! {
+        #[test]
+        fn a_walk_over_a_path_finds_what_searches_find(
+            words in prop::collection::vec(prop::sample::select(vec![
+                "publishers", "models", "projects", "locations", "accounts", "ai", "serving-endpoints", "v1", "v4",
+                "compatible-mode", "paas", "openai", "deployments", "my-openai", "x", "", "/", "/",
+            ]), 0..12),
+            between in prop::sample::select(vec!["/", ""]),
+        ) {
+            let path = words.join(between);
+            prop_assert_eq!(of_path(&path), searched(&path), "{}", path);
+        }
+    }
 
     #[test]
     fn domains_are_sorted() {

@@ -226,9 +226,8 @@ async fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
 
 impl Row {
     async fn of(name: String, upstream: SocketAddr, load: Load, is_full: bool) -> anyhow::Result<Self> {
-        let [bare, layer, least] = Watch::ALL;
-        let proxies =
-            [Proxy::start(upstream, bare)?, Proxy::start(upstream, layer)?, Proxy::start(upstream, least)?];
+        let proxies = Watch::ALL.into_iter().map(|watch| Proxy::start(upstream, watch));
+        let proxies = proxies.collect::<anyhow::Result<Vec<_>>>()?;
         let (turns, time) = if is_full { (TURNS, TURN) } else { (1, Duration::from_millis(20)) };
         let mut all: [Vec<Turn>; 3] = Default::default();
         for turn in 0..=turns {
@@ -244,7 +243,6 @@ impl Row {
             }
         }
         let [without, with, least] = &all;
-        let pairs = || with.iter().zip(without);
         let throughput = |turns: &[Turn]| {
             median(turns.iter().zip(without).map(|(turn, without)| turn.rate() / without.rate()))
         };
@@ -254,7 +252,9 @@ impl Row {
             name,
             throughput: throughput(with),
             least: throughput(least),
-            cpu: pairs()
+            cpu: with
+                .iter()
+                .zip(without)
                 .map(|(with, without)| Some(cpu(with)? / cpu(without)?))
                 .collect::<Option<Vec<_>>>()
                 .map(median),

@@ -1,4 +1,5 @@
-//! Bodies as providers send them, their members in the same order, with text that somebody might have written. The same in every run.
+//! Bodies as providers send them, their members in the same order, with text that somebody might have written. The same
+//! in every run.
 
 use std::{
     io::{self, Write},

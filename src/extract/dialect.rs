@@ -730,9 +730,8 @@ pub(super) static PATHS: LazyLock<Paths> = LazyLock::new(|| {
     let mut trie = Trie::new(paths);
     SPARSE.iter().for_each(|list| trie.set_sparse(keys(list)));
     let firsts = Dialect::ALL.map(|dialect| {
-        let mut firsts =
-            dialect.row().orders.iter().map(|order| trie.expect(order)).collect::<Vec<_>>().into_iter();
-        firsts.next().unwrap_or(ExpectedId::NONE)
+        let firsts = dialect.row().orders.iter().map(|order| trie.expect(order));
+        firsts.reduce(|first, _| first).unwrap_or(ExpectedId::NONE)
     });
     Paths { trie, firsts }
 });

@@ -140,26 +140,19 @@ pub(in crate::extract) fn equal_keys<S: Simd>(simd: S, key: &[u8; KEY], other: &
 #[inline(always)]
 pub(in crate::extract) fn last_bytes(input: &[u8], at: usize) -> [u8; BLOCK] {
     let mut bytes = [0; 2 * BLOCK];
-    let Some(last) = input.last_chunk::<BLOCK>() else { return few_bytes(input, at) };
+    let Some(last) = input.last_chunk::<BLOCK>() else { return padded(input.get(at..).unwrap_or_default()) };
     // Moves of a length that is known: one that is not costs a call.
     bytes[..BLOCK].copy_from_slice(last);
     let passed = (at + BLOCK).saturating_sub(input.len()).min(BLOCK);
     *bytes[passed..].first_chunk().unwrap_or(&[0; BLOCK])
 }
 
-/// The beginning of `input`, which is shorter than a key can be; and zeros behind it.
-pub(in crate::extract) fn last_key(input: &[u8]) -> [u8; KEY] {
-    let mut bytes = [0; KEY];
-    bytes[..input.len()].copy_from_slice(input);
-    bytes
-}
-
+/// `input`, which is no longer than that, and zeros behind it.
 #[cold]
 #[inline(never)]
-fn few_bytes(input: &[u8], at: usize) -> [u8; BLOCK] {
-    let mut bytes = [0; BLOCK];
-    let rest = input.get(at..).unwrap_or_default();
-    bytes[..rest.len()].copy_from_slice(rest);
+pub(in crate::extract) fn padded<const N: usize>(input: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes[..input.len()].copy_from_slice(input);
     bytes
 }
 

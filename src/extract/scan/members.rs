@@ -2,7 +2,7 @@
 
 use super::{
     MAX_TEXT, Scalar, Scanner, State, Visit,
-    skip::{Place, space, sparse_list_end, text_end},
+    skip::{Place, at_most, space, text_end},
     tell, word,
 };
 use crate::extract::{
@@ -58,8 +58,8 @@ struct Key {
     next: ExpectedId,
     /// Behind its colon.
     end: usize,
-    /// Where the first string behind it ends, if that is known; else 0.
-    text_end: usize,
+    /// Where the first string behind it ends, if that is known.
+    text_end: Option<usize>,
 }
 
 impl Scanner {
@@ -91,42 +91,34 @@ impl Scanner {
                 style.colon = (start - key.end).min(1);
             }
             let Some(&byte) = input.get(start) else { break (State::Value, start) };
-            let end = match byte {
-                b'0'..=b'9' => match digits(input, start) {
-                    Some((count, end)) => {
-                        let value = match count {
-                            Some(count) if trie.is_count(key.node) => Scalar::Count(count),
-                            _ => Scalar::Number(&input[start..end]),
-                        };
-                        tell(visit, key.node, value);
-                        Some(end)
-                    }
-                    None => None,
-                },
+            let mut end = match byte {
+                b'0'..=b'9' => {
+                    let Some((count, end)) = digits(input, start) else { break (State::Value, start) };
+                    let value = match count {
+                        Some(count) if trie.is_count(key.node) => Scalar::Count(count),
+                        _ => Scalar::Number(&input[start..end]),
+                    };
+                    tell(visit, key.node, value);
+                    end
+                }
                 b'"' => {
-                    let start = start + 1;
+                    let text = start + 1;
                     let end = match key.text_end {
-                        0 => match short_text_end(simd, input, start) {
-                            None => text_end(input, start),
+                        None => match short_text_end(simd, input, text) {
+                            None => text_end(input, text),
                             end => end,
                         },
-                        end => Some(end),
+                        end => end,
                     };
-                    match end {
-                        Some(end) => {
-                            tell(visit, key.node, Scalar::Text(&input[start..end.min(start + MAX_TEXT)]));
-                            Some(end + 1)
-                        }
-                        None => None,
-                    }
+                    let Some(end) = end else { break (State::Value, start) };
+                    tell(visit, key.node, Scalar::Text(&input[text..end.min(text + MAX_TEXT)]));
+                    end + 1
                 }
-                b'n' | b't' | b'f' => match word(input, start) {
-                    Some((value, end)) => {
-                        tell(visit, key.node, value);
-                        Some(end)
-                    }
-                    None => None,
-                },
+                b'n' | b't' | b'f' => {
+                    let Some((value, end)) = word(input, start) else { break (State::Value, start) };
+                    tell(visit, key.node, value);
+                    end
+                }
                 b'{' if trie.has_children(key.node) => {
                     self.enter(trie, key.node, visit);
                     expected = self.expected;
@@ -138,25 +130,19 @@ impl Scanner {
                     break (State::FirstKey, start + 1);
                 }
                 b'[' if trie.element(key.node) != NodeId::NONE => {
-                    let end = if trie.is_sparse(key.node) { sparse_list_end(input, start + 1) } else { None };
-                    if end.is_none() {
-                        self.enter_list(trie, key.node, visit);
-                        break (State::FirstValue, start + 1);
+                    match self.list(trie, key.node, input, start + 1, visit) {
+                        Some(end) => end,
+                        None => break (State::FirstValue, start + 1),
                     }
-                    visit.open(key.node);
-                    end
                 }
                 b'{' | b'[' => {
                     let end = self.skip(input, start + 1, Place::default(), false);
-                    if end.is_none() {
-                        break (self.state, input.len());
-                    }
+                    let Some(end) = end else { break (self.state, input.len()) };
                     tell(visit, key.node, Scalar::Other);
                     end
                 }
-                _ => None,
+                _ => break (State::Value, start),
             };
-            let Some(mut end) = end else { break (State::Value, start) };
             loop {
                 if input.get(end) == Some(&b',') {
                     at = end + style.gap;
@@ -202,13 +188,13 @@ impl Scanner {
         let bytes = match rest.first_chunk() {
             Some(bytes) => bytes,
             None => {
-                last = simd::last_key(rest);
+                last = simd::padded(rest);
                 &last
             }
         };
         let guess = trie.expected(expected);
         if let Some(len) = guess.len_in(simd, bytes) {
-            return Some(Key { node: guess.node, next: guess.next, end: at + len, text_end: 0 });
+            return Some(Key { node: guess.node, next: guess.next, end: at + len, text_end: None });
         }
         let (quotes, escapes) = marks(simd, input, at);
         let len = quotes.trailing_zeros() as usize;
@@ -219,7 +205,7 @@ impl Scanner {
         let next = if node == NodeId::NONE { expected } else { trie.next_of(node) };
         // Should it be a string, then behind the quote that ends the key comes one that begins it.
         let but_first = |bits: u64| bits & bits.wrapping_sub(1);
-        let text_end = first_unescaped(but_first(but_first(quotes)), escapes).map_or(0, |end| at + end);
+        let text_end = first_unescaped(but_first(but_first(quotes)), escapes).map(|end| at + end);
         Some(Key { node, next, end: at + len + 2, text_end })
     }
 }
@@ -268,9 +254,7 @@ pub(super) fn is_end(byte: u8) -> bool {
 fn digits(input: &[u8], at: usize) -> Option<(Option<u32>, usize)> {
     let digits_at = |at: usize| {
         let digits = u64::from_le_bytes(*input.get(at..)?.first_chunk()?) ^ ZEROS;
-        // A digit is 9 at most; what is more reaches the highest bit.
-        let others = (digits.wrapping_add(ONES * 0x76) | digits) & (ONES * 0x80);
-        Some((digits, others.trailing_zeros() / 8))
+        Some((digits, at_most(9, digits)))
     };
     let (digits, len) = digits_at(at)?;
     let mut end = at + len as usize;
@@ -292,5 +276,4 @@ fn digits(input: &[u8], at: usize) -> Option<(Option<u32>, usize)> {
     if is_end(*input.get(end)?) { Some((count, end)) } else { None }
 }
 
-const ONES: u64 = u64::from_le_bytes([1; 8]);
 const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);

@@ -259,17 +259,15 @@ impl Scanner {
                     state = State::FirstKey;
                     continue;
                 }
-                b'[' if trie.is_sparse(node)
-                    && let Some(end) = sparse_list_end(input, at + 1) =>
-                {
-                    visit.open(node);
-                    at = end;
-                }
                 b'[' if trie.element(node) != NodeId::NONE => {
                     at += 1;
-                    self.enter_list(trie, node, visit);
-                    state = State::FirstValue;
-                    continue;
+                    match self.list(trie, node, input, at, visit) {
+                        Some(end) => at = end,
+                        None => {
+                            state = State::FirstValue;
+                            continue;
+                        }
+                    }
                 }
                 b'{' | b'[' => {
                     let Some(end) = self.skip(input, at + 1, Place::default(), false) else {
@@ -410,11 +408,23 @@ impl Scanner {
         }
     }
 
-    /// Into an array.
+    /// Past an array whose elements begin at `at`, if it is sparse and nothing in it matters: returns where it ends. Into
+    /// any other.
     #[inline(always)]
-    fn enter_list(&mut self, trie: &Trie, node: NodeId, visit: &mut impl Visit) {
+    fn list(
+        &mut self,
+        trie: &Trie,
+        node: NodeId,
+        input: &[u8],
+        at: usize,
+        visit: &mut impl Visit,
+    ) -> Option<usize> {
         visit.open(node);
-        self.push(trie.element(node), true);
+        let end = if trie.is_sparse(node) { sparse_list_end(input, at) } else { None };
+        if end.is_none() {
+            self.push(trie.element(node), true);
+        }
+        end
     }
 
     #[inline(always)]

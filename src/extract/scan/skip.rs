@@ -234,17 +234,23 @@ pub(super) fn word_end(input: &[u8], at: usize) -> usize {
     at + input[at..].iter().position(is_end).unwrap_or(input.len() - at)
 }
 
+/// How many of eight bytes, from the first on, are `limit` at most, which is no more than seven bits have.
+#[inline(always)]
+pub(super) fn at_most(limit: u8, bytes: u64) -> u32 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    // What is more reaches the highest bit.
+    let others = (bytes.wrapping_add(ONES * u64::from(0x7F - limit)) | bytes) & (ONES * 0x80);
+    others.trailing_zeros() / 8
+}
+
 /// Behind the white space at `at`, for which all passes that is not seen.
 #[inline]
 pub(super) fn space(input: &[u8], at: usize) -> usize {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
     let mut at = at;
     while let Some(bytes) = input.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*bytes);
-        // What is more than a space reaches the highest bit.
-        let seen = (word.wrapping_add(ONES * 0x5F) | word) & (ONES * 0x80);
-        at += seen.trailing_zeros() as usize / 8;
-        if seen != 0 {
+        let spaces = at_most(b' ', u64::from_le_bytes(*bytes));
+        at += spaces as usize;
+        if spaces < 8 {
             return at;
         }
     }

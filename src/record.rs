@@ -30,7 +30,8 @@ pub(crate) enum Entry {
 impl Show for Entry {
     fn show<R>(self, look: impl FnOnce(EventRef<'_>) -> R) -> R {
         match self {
-            Self::Watched(record, told) => record.show(&told, look),
+            // Where it lies: moving it costs more than looking.
+            Self::Watched(ref record, ref told) => record.show(told, look),
             Self::Event(event) => event.show(look),
         }
     }

@@ -754,17 +754,23 @@ mod tests {
     #[test]
     fn what_is_wanted_of_a_sparse_list_begins_with_a_needle() {
         let begins = |key: &str| NEEDLES.iter().any(|needle| key.as_bytes().starts_with(needle));
-        let counts = DIALECTS.iter().flat_map(|row| row.places).copied();
-        let models = DIALECTS.iter().flat_map(|row| row.models).copied();
+        let counts = DIALECTS.iter().flat_map(|row| {
+            let below =
+                |place: &'static str| row.counts.iter().map(move |(count, _)| format!("{place}.{count}"));
+            row.places.iter().copied().flat_map(below)
+        });
+        let models = DIALECTS.iter().flat_map(|row| row.models).map(|path| (*path).to_owned());
         // Of a reason to finish only an error matters.
-        let signals =
-            SIGNALS.iter().filter(|(_, signal)| *signal != Signal::ChoiceFinish).map(|(path, _)| *path);
-        for path in counts.chain(models).chain(signals) {
-            for list in SPARSE {
-                if let Some(rest) = path.strip_prefix(&format!("{list}[].")) {
-                    assert!(begins(rest), "{path}");
-                }
-            }
+        let signals = SIGNALS.iter().filter(|(_, signal)| *signal != Signal::ChoiceFinish);
+        let signals = signals.map(|(path, _)| (*path).to_owned());
+        let paths: Vec<_> = counts.chain(models).chain(signals).collect();
+        for list in SPARSE {
+            let wanted = |path: &String| {
+                let rest = path.trim_start_matches('.').strip_prefix(&format!("{list}[]."))?;
+                Some(rest.to_owned())
+            };
+            assert!(paths.iter().filter_map(wanted).all(|rest| begins(&rest)), "{list}");
+            assert_ne!(paths.iter().filter_map(wanted).count(), 0, "{list}");
         }
     }
 

@@ -105,6 +105,12 @@ impl<S: Simd> Block<S> {
         self.is(byte).to_bitmask()
     }
 
+    /// Those that end a line.
+    #[inline(always)]
+    pub(in crate::extract) fn newlines(self) -> u64 {
+        (self.is(b'\n') | self.is(b'\r')).to_bitmask()
+    }
+
     /// Brackets that open something.
     #[inline(always)]
     pub(in crate::extract) fn opening(self) -> u64 {
@@ -156,58 +162,11 @@ pub(in crate::extract) fn padded<const N: usize>(input: &[u8]) -> [u8; N] {
     bytes
 }
 
-/// Where the first byte of `input` from `at` on stands that may end a string: a quote without a backslash before it, or
-/// with two. What lies before `at`, two bytes at least, is of the string, too, or its quote.
-///
-/// In text there are escaped quotes at no regular distance: to stop at each of them costs more than to look for
-/// backslashes as well.
-#[inline(always)]
-pub(in crate::extract) fn string_end<S: Simd>(simd: S, input: &[u8], at: usize) -> Option<usize> {
-    let (turns, rest) = input.get(at..)?.as_chunks::<TURN>();
-    let is_escape = |at: usize| u128::from(input[at] == b'\\');
-    // Of the bytes before.
-    let mut before = is_escape(at - 1) << (TURN - 1) | is_escape(at - 2) << (TURN - 2);
-    let mut at = at;
-    for turn in turns {
-        let ([first, second], _) = turn.as_chunks() else { break };
-        let (first, second) = (Block::new(simd, first), Block::new(simd, second));
-        let found = not_escaped(both(first, second, b'"'), both(first, second, b'\\'), &mut before);
-        if found != 0 {
-            return Some(at + found.trailing_zeros() as usize);
-        }
-        at += TURN;
-    }
-    let (mut quotes, mut escapes) = (0, 0);
-    for (number, at) in (at..at + rest.len()).step_by(BLOCK).enumerate() {
-        let (block, passed) = Block::last(simd, input, at);
-        quotes |= u128::from(block.equal(b'"') >> passed) << (number * BLOCK);
-        escapes |= u128::from(block.equal(b'\\') >> passed) << (number * BLOCK);
-    }
-    let found = not_escaped(quotes, escapes, &mut before);
-    (found != 0).then(|| at + found.trailing_zeros() as usize)
-}
-
-/// Two blocks, of which the bits make one number.
-const TURN: usize = 2 * BLOCK;
-
-#[inline(always)]
-fn both<S: Simd>(first: Block<S>, second: Block<S>, byte: u8) -> u128 {
-    u128::from(first.equal(byte)) | u128::from(second.equal(byte)) << BLOCK
-}
-
-/// The quotes without a backslash before them, or with two.
-#[inline(always)]
-fn not_escaped(quotes: u128, escapes: u128, before: &mut u128) -> u128 {
-    let before = std::mem::replace(before, escapes);
-    let (once, twice) = (escapes << 1 | before >> (TURN - 1), escapes << 2 | before >> (TURN - 2));
-    quotes & (!once | twice)
-}
-
 /// Behind the bytes from `at` on that are neither quotes nor brackets, as far as there are many of them.
 #[inline(always)]
 pub(in crate::extract) fn skip_plain<S: Simd>(simd: S, input: &[u8], at: usize) -> usize {
     let mut at = at;
-    while let Some(turn) = input.get(at..).and_then(<[u8]>::first_chunk::<TURN>) {
+    while let Some(turn) = input.get(at..).and_then(<[u8]>::first_chunk::<{ 2 * BLOCK }>) {
         let mut found = mask8x64::splat(simd, false);
         for bytes in turn.as_chunks().0 {
             let block = Block::new(simd, bytes);
@@ -216,7 +175,7 @@ pub(in crate::extract) fn skip_plain<S: Simd>(simd: S, input: &[u8], at: usize) 
         if found.any_true() {
             break;
         }
-        at += TURN;
+        at += turn.len();
     }
     at
 }

@@ -467,8 +467,24 @@ fn only_document(event: &[u8]) -> Option<&[u8]> {
     if value.first() != Some(&b'{') || !is_complete(event) {
         return None;
     }
-    let end = memchr2(b'\n', b'\r', value)?;
-    value[end..].iter().all(|byte| is_newline(*byte)).then(|| &value[..end])
+    let newlines = value.iter().rev().take_while(|byte| is_newline(**byte)).count();
+    let document = &value[..value.len() - newlines];
+    if vectorized!(simd => has_newline(simd, document)) { None } else { Some(document) }
+}
+
+/// Without a branch but the loop's.
+#[inline(always)]
+fn has_newline<S: Simd>(simd: S, input: &[u8]) -> bool {
+    let (blocks, rest) = input.as_chunks();
+    let mut found = 0;
+    for block in blocks {
+        found |= Block::new(simd, block).newlines();
+    }
+    if !rest.is_empty() {
+        let (block, passed) = Block::last(simd, input, input.len() - rest.len());
+        found |= block.newlines() >> passed;
+    }
+    found != 0
 }
 
 /// Where the event begins that goes on to the end of `input`.

@@ -110,7 +110,10 @@ impl Scanner {
                         },
                         end => end,
                     };
-                    let Some(end) = end else { break (State::Value, start) };
+                    let Some(end) = end else {
+                        self.begin_text(&input[text..]);
+                        break (self.state, input.len());
+                    };
                     tell(visit, key.node, Scalar::Text(&input[text..end.min(text + MAX_TEXT)]));
                     end + 1
                 }

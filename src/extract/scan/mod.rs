@@ -169,6 +169,13 @@ impl Scanner {
                 State::Key | State::FirstKey if rest[0] == b'"' => {
                     Some(vectorized!(simd => self.members(simd, trie, rest, visit)))
                 }
+                // As most events begin.
+                State::Root if rest.starts_with(b"{\"") => {
+                    self.enter(trie, NodeId::ROOT, visit);
+                    self.state = State::FirstKey;
+                    self.gap = Style::COMPACT;
+                    Some(1)
+                }
                 _ => Some(self.read(trie, rest, visit)),
             };
             rest = &rest[end.unwrap_or(rest.len())..];
@@ -246,8 +253,7 @@ impl Scanner {
                 b'"' => {
                     at += 1;
                     let Some(end) = text_end(input, at) else {
-                        let is_wanted = node != NodeId::NONE;
-                        self.begin_text(&input[at..], if is_wanted { State::Text } else { State::SkipText });
+                        self.begin_text(&input[at..]);
                         return input.len();
                     };
                     tell(visit, node, Scalar::Text(&input[at..end.min(at + MAX_TEXT)]));
@@ -439,10 +445,12 @@ impl Scanner {
 
     /// The input ends in a text, in which nothing has been read yet.
     #[cold]
-    fn begin_text(&mut self, text: &[u8], state: State) {
-        self.state = state;
+    fn begin_text(&mut self, text: &[u8]) {
         self.escaped = ends_escaped(text);
-        if state != State::SkipText {
+        if self.node == NodeId::NONE {
+            self.state = State::SkipText;
+        } else {
+            self.state = State::Text;
             self.keep(text);
         }
     }

@@ -20,6 +20,13 @@ pub(super) struct Place {
 /// Bytes of a list that are looked at in the hope that it ends there, and nothing in it matters.
 const MAX_SPARSE: usize = 4 << 10;
 
+/// Bytes of such a list as far as its texts may be short.
+const SHORT: usize = 2 * BLOCK;
+
+/// Blocks of nothing but text behind which it is taken for a long one, in which most quotes are escaped. It is longer
+/// than [`MAX_SPELLED`] then.
+const LONG: usize = 2;
+
 /// The longest that the key of a needle can be spelled, each letter as `\u0061`.
 const MAX_SPELLED: usize = 80;
 
@@ -73,17 +80,23 @@ fn end_within<S: Simd, const SPARSE: bool>(
     let (mut in_text, mut is_escaped) = (place.in_text, place.is_escaped);
     // An escaped byte is not looked at once more.
     let start = at + usize::from(is_escaped);
+    // So many blocks before were nothing but text.
+    let mut text_blocks = 0;
     while at < input.len() {
         let block = Block::of(simd, input, at);
         let quotes = block.equal(b'"');
-        if in_text && quotes == 0 {
-            let Some(end) = end_of_text(simd, input, at + usize::from(is_escaped)) else { break };
+        // In a short text, whether a block has a quote is nothing to foresee.
+        let is_short = SPARSE && at < start + SHORT;
+        let is_long = text_blocks >= LONG;
+        if in_text && (quotes == 0 && !is_short || is_long) {
+            let Some(end) = text_end(input, at + usize::from(is_escaped)) else { break };
             // A longer one is no key, however it is spelled.
-            if SPARSE && end - at <= MAX_SPELLED && memchr(b'\\', &input[at..end]).is_some() {
+            let may_be_key = SPARSE && !is_long && end - at <= MAX_SPELLED;
+            if may_be_key && memchr(b'\\', &input[at..end]).is_some() {
                 return None;
             }
             at = end + 1;
-            (in_text, is_escaped) = (false, false);
+            (in_text, is_escaped, text_blocks) = (false, false, 0);
             continue;
         }
         let (opened, closed) = (block.opening(), block.closing());
@@ -92,18 +105,21 @@ fn end_within<S: Simd, const SPARSE: bool>(
             at = simd::skip_plain(simd, input, at + BLOCK);
             continue;
         }
-        let escapes = if quotes == 0 { 0 } else { block.equal(b'\\') };
+        let escapes = if quotes == 0 && !in_text { 0 } else { block.equal(b'\\') };
+        let before = u64::from(in_text);
         let inside = texts(quotes, escapes, &mut in_text, &mut is_escaped);
         let end = place.balance(opened & !inside, closed & !inside);
         if SPARSE {
             let within = u64::MAX >> (BLOCK - end.unwrap_or(BLOCK));
-            if has_needle(simd, input, at, within & (quotes | escapes)) {
+            let begins = inside & !(inside << 1 | before);
+            if has_needle(simd, input, at, within & (begins | escapes)) {
                 return None;
             }
         }
         if let Some(end) = end {
             return Some(at + end);
         }
+        text_blocks = if inside == u64::MAX { text_blocks + 1 } else { 0 };
         at += BLOCK;
     }
     place.in_text = in_text;
@@ -158,18 +174,9 @@ fn has_needle<S: Simd>(simd: S, input: &[u8], at: usize, marks: u64) -> bool {
 /// and is escaped, and then whether the one behind the last is.
 #[inline(always)]
 fn texts(quotes: u64, escapes: u64, in_text: &mut bool, is_escaped: &mut bool) -> u64 {
-    let (carried, mut escaped) = (if *in_text { u64::MAX } else { 0 }, 0);
-    let mut ends_escaped = false;
-    if escapes != 0 || *is_escaped {
-        // A run of backslashes escapes what follows it if the first that is not escaped itself stands at an even place and
-        // the last at an odd one, or the other way round: to subtract tells, since it borrows along the run.
-        const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
-        let first = u64::from(*is_escaped);
-        let active = escapes & !first;
-        let last = (active << 1 | ODD).wrapping_sub(active) ^ ODD;
-        escaped = last ^ (escapes | first);
-        ends_escaped = (last & escapes) >> 63 == 1;
-    }
+    let carried = if *in_text { u64::MAX } else { 0 };
+    let mut ends_escaped = *is_escaped;
+    let escaped = if escapes != 0 || ends_escaped { escaped(escapes, &mut ends_escaped) } else { 0 };
     let mut inside = quotes & !escaped;
     // Each bit is flipped by every quote up to it.
     for distance in [1, 2, 4, 8, 16, 32] {
@@ -182,6 +189,20 @@ fn texts(quotes: u64, escapes: u64, in_text: &mut bool, is_escaped: &mut bool) -
     *in_text = inside >> 63 == 1;
     *is_escaped = ends_escaped;
     inside
+}
+
+/// Which bytes of a text are escaped, from what is a backslash; whether the first is, and then whether the one behind the
+/// last is.
+#[inline(always)]
+fn escaped(escapes: u64, is_escaped: &mut bool) -> u64 {
+    // A run of backslashes escapes what follows it if the first that is not escaped itself stands at an even place and the
+    // last at an odd one, or the other way round: to subtract tells, since it borrows along the run.
+    const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
+    let first = u64::from(*is_escaped);
+    let active = escapes & !first;
+    let last = (active << 1 | ODD).wrapping_sub(active) ^ ODD;
+    *is_escaped = (last & escapes) >> (BLOCK - 1) == 1;
+    last ^ (escapes | first)
 }
 
 /// The same, from one quote to the next: outside of strings, where none should be, a backslash escapes nothing.
@@ -210,22 +231,54 @@ pub(super) fn text_end(input: &[u8], start: usize) -> Option<usize> {
 #[inline(always)]
 fn end_of_text<S: Simd>(simd: S, input: &[u8], start: usize) -> Option<usize> {
     // Most are short.
-    let mut quotes = Block::of(simd, input, start).equal(b'"');
-    while quotes != 0 {
-        let end = start + quotes.trailing_zeros() as usize;
-        if !ends_escaped(&input[start..end]) {
-            return Some(end);
+    let block = Block::of(simd, input, start);
+    let quotes = block.equal(b'"');
+    if quotes != 0 {
+        let ends = quotes & !escaped(block.equal(b'\\'), &mut false);
+        if ends != 0 {
+            return Some(start + ends.trailing_zeros() as usize);
         }
-        quotes &= quotes - 1;
     }
     let mut at = start + BLOCK;
-    loop {
-        let end = simd::string_end(simd, input, at)?;
-        if !ends_escaped(&input[start..end]) {
-            return Some(end);
+    // A block that lies in two lines of the cache takes as long as two; what is looked at once more does no harm.
+    at -= input.get(at..)?.as_ptr().addr() % BLOCK;
+    at = skip_plain_text(simd, input, at);
+    let mut is_escaped = ends_escaped(&input[start..at]);
+    while at < input.len() {
+        let (block, passed) = Block::last(simd, input, at);
+        let escaped = escaped(block.equal(b'\\') >> passed, &mut is_escaped);
+        let ends = block.equal(b'"') >> passed & !escaped;
+        if ends != 0 {
+            return Some(at + ends.trailing_zeros() as usize);
         }
-        at = end + 1;
+        at += BLOCK;
     }
+    None
+}
+
+/// Behind the turns from `at` on in which no string ends, as far as no two backslashes are in them or before them.
+#[inline(always)]
+fn skip_plain_text<S: Simd>(simd: S, input: &[u8], at: usize) -> usize {
+    let mut at = at;
+    if input[..at].ends_with(br"\\") {
+        return at;
+    }
+    let mut before = u64::from(input[at - 1] == b'\\');
+    while let Some(turn) = input.get(at..).and_then(<[u8]>::first_chunk::<{ 4 * BLOCK }>) {
+        let mut found = 0;
+        for bytes in turn.as_chunks().0 {
+            let block = Block::new(simd, bytes);
+            let (quotes, escapes) = (block.equal(b'"'), block.equal(b'\\'));
+            let escaped = escapes << 1 | before;
+            before = escapes >> (BLOCK - 1);
+            found |= quotes & !escaped | escapes & escaped;
+        }
+        if found != 0 {
+            break;
+        }
+        at += turn.len();
+    }
+    at
 }
 
 /// Where the word ends that stands at `at`.
@@ -261,4 +314,103 @@ pub(super) fn space(input: &[u8], at: usize) -> usize {
 #[inline(always)]
 pub(super) fn ends_escaped(text: &[u8]) -> bool {
     text.last() == Some(&b'\\') && text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Byte by byte.
+    fn plain_text_end(input: &[u8], start: usize) -> Option<usize> {
+        let mut is_escaped = false;
+        (start..input.len()).find(|at| {
+            let is_end = input[*at] == b'"' && !is_escaped;
+            is_escaped = input[*at] == b'\\' && !is_escaped;
+            is_end
+        })
+    }
+
+    fn plain_container_end(input: &[u8], start: usize) -> Option<usize> {
+        let (mut at, mut open) = (start, 1);
+        while let Some(byte) = input.get(at) {
+            match byte {
+                b'"' => at = plain_text_end(input, at + 1)?,
+                b'{' | b'[' => open += 1,
+                b'}' | b']' => open -= 1,
+                _ => {}
+            }
+            at += 1;
+            if open == 0 {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// Quotes, and what stands before them.
+    fn texts() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => (0..300_usize).prop_map(|len| "x".repeat(len)),
+            4 => Just(r#"\""#.to_owned()),
+            4 => (1..6_usize).prop_map(|len| r"\".repeat(len)),
+            1 => (60..140_usize).prop_map(|len| r"\".repeat(len)),
+            1 => Just("\"".to_owned()),
+        ]
+    }
+
+    fn containers() -> impl Strategy<Value = String> {
+        prop_oneof![2 => texts(), 3 => prop::sample::select(vec!["{", "[", "}", "]", "\""]).prop_map(str::to_owned)]
+    }
+
+    /// Once for each set of instructions.
+    const SETS: usize = 4;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(4_000)))]
+
+        #[test]
+        fn a_text_ends_at_the_first_quote_that_is_not_escaped(
+            pieces in prop::collection::vec(texts(), 0..30),
+            start in 0..200_usize,
+        ) {
+            let input = pieces.concat();
+            let start = start.min(input.len());
+            for _ in 0..SETS {
+                prop_assert_eq!(text_end(input.as_bytes(), start), plain_text_end(input.as_bytes(), start));
+            }
+        }
+
+        #[test]
+        fn a_container_ends_at_its_bracket_wherever_it_is_cut(
+            pieces in prop::collection::vec(containers(), 0..40),
+            start in 0..200_usize,
+            cut in 0..4_000_usize,
+        ) {
+            let input = pieces.concat();
+            let start = start.min(input.len());
+            let (front, back) = input.as_bytes().split_at(cut.clamp(start, input.len()));
+            for _ in 0..SETS {
+                let mut place = Place::default();
+                let end = container_end(front, start, &mut place)
+                    .or_else(|| Some(front.len() + container_end(back, 0, &mut place)?));
+                prop_assert_eq!(end, plain_container_end(input.as_bytes(), start));
+            }
+        }
+
+        #[test]
+        fn a_sparse_list_that_is_passed_over_ends_at_its_bracket(
+            pieces in prop::collection::vec(containers(), 0..40),
+            start in 0..200_usize,
+        ) {
+            let input = pieces.concat();
+            let start = start.min(input.len());
+            for _ in 0..SETS {
+                if let Some(end) = sparse_list_end(input.as_bytes(), start) {
+                    prop_assert_eq!(Some(end), plain_container_end(input.as_bytes(), start));
+                }
+            }
+        }
+    }
 }

@@ -80,6 +80,7 @@ fn subjects(is_full: bool) -> Vec<Subject> {
             is_whole: false,
             ..unary("chat, 50 KB, in 1,460 bytes", "", Api::Chat, 5.0)
         },
+        Subject { goal: None, ..unary("chat of code, 50 KB", &bodies::chat_of_code(50_000), Api::Chat, 0.0) },
         unary("embeddings, floats, 4 MB", &bodies::embeddings(vectors), Api::Chat, 7.0),
         unary("image, base64, 8 MB", &bodies::image(image), Api::Images, 2.0),
         stream("chat stream, an event a frame", chunks, true),

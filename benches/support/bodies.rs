@@ -98,6 +98,15 @@ pub fn cut(body: &[u8], size: usize) -> Vec<Bytes> {
 
 /// A chat completion of about `size` bytes.
 pub fn chat_completion(size: usize) -> String {
+    chat(size, Words::text)
+}
+
+/// The same, of which the answer is code: with quotes in most lines.
+pub fn chat_of_code(size: usize) -> String {
+    chat(size, Words::code)
+}
+
+fn chat(size: usize, text: impl Fn(&mut Words, usize) -> String) -> String {
     let body = |text: &str| {
         format!(
             r#"{{
@@ -140,7 +149,7 @@ pub fn chat_completion(size: usize) -> String {
             Value::from(text)
         )
     };
-    body(&Words::new().text(size.saturating_sub(body("").len())))
+    body(&text(&mut Words::new(), size.saturating_sub(body("").len())))
 }
 
 /// Embeddings of so many vectors of 1,536 floats.
@@ -419,6 +428,16 @@ impl Words {
             text.push_str(self.word());
         }
         text
+    }
+
+    /// Lines of a program of at least `len` bytes in all, with what a compiler would not take.
+    fn code(&mut self, len: usize) -> String {
+        let mut code = String::new();
+        while code.len() < len {
+            let [name, function, key] = [(); 3].map(|()| self.word().trim());
+            code.push_str(&format!("    let {name} = {function}(\"{key}\", {});\n", self.random() % 100));
+        }
+        code
     }
 
     /// What hides how long a word is.

@@ -23,8 +23,8 @@ const MAX_SPARSE: usize = 4 << 10;
 /// Bytes of such a list as far as its texts may be short.
 const SHORT: usize = 2 * BLOCK;
 
-/// Blocks of nothing but text behind which it is taken for a long one, in which most quotes are escaped. It is longer
-/// than [`MAX_SPELLED`] then.
+/// Blocks of nothing but text behind which it is taken for a long one, whose quotes are escaped: only its end is looked
+/// for. It is longer than [`MAX_SPELLED`] then.
 const LONG: usize = 2;
 
 /// The longest that the key of a needle can be spelled, each letter as `\u0061`.
@@ -220,9 +220,6 @@ fn texts_among_escapes(quotes: u64, escapes: u64, in_text: &mut bool, is_escaped
 }
 
 /// Where the string has its closing quote that begins at `start`, or goes on there.
-///
-/// Only quotes are looked for: whether one is escaped, the backslashes before it tell, and there are far more escapes in
-/// a text than quotes.
 #[inline(never)]
 pub(super) fn text_end(input: &[u8], start: usize) -> Option<usize> {
     vectorized!(simd => end_of_text(simd, input, start))
@@ -256,7 +253,10 @@ fn end_of_text<S: Simd>(simd: S, input: &[u8], start: usize) -> Option<usize> {
     None
 }
 
-/// Behind the turns from `at` on in which no string ends, as far as no two backslashes are in them or before them.
+/// Behind the turns from `at` on in which no string ends, as far as no two backslashes are in them or before them, which
+/// would have to be counted.
+///
+/// Escaped quotes are at no regular distance: to stop at each of them costs more than to look for backslashes as well.
 #[inline(always)]
 fn skip_plain_text<S: Simd>(simd: S, input: &[u8], at: usize) -> usize {
     let mut at = at;

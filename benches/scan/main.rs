@@ -63,7 +63,7 @@ fn subjects(is_full: bool) -> Vec<Subject> {
         api,
         pieces: vec![Bytes::copy_from_slice(body.as_bytes())],
         is_whole: true,
-        goal: Some(goal),
+        goal,
     };
     let stream =
         |name, pieces, is_whole| Subject { name, api: Api::ChatStream, pieces, is_whole, goal: Some(15.0) };
@@ -73,16 +73,16 @@ fn subjects(is_full: bool) -> Vec<Subject> {
     let flat = chunks.concat();
     let with_null = bodies::openai_stream(802, true);
     vec![
-        unary("chat, 1.5 KB", &bodies::chat_completion(1_500), Api::Chat, 2.5),
-        unary("chat, 50 KB", &bodies::chat_completion(50_000), Api::Chat, 5.0),
+        unary("chat, 1.5 KB", &bodies::chat_completion(1_500), Api::Chat, Some(2.5)),
+        unary("chat, 50 KB", &bodies::chat_completion(50_000), Api::Chat, Some(5.0)),
         Subject {
             pieces: bodies::cut(bodies::chat_completion(50_000).as_bytes(), 1_460),
             is_whole: false,
-            ..unary("chat, 50 KB, in 1,460 bytes", "", Api::Chat, 5.0)
+            ..unary("chat, 50 KB, in 1,460 bytes", "", Api::Chat, Some(5.0))
         },
-        Subject { goal: None, ..unary("chat of code, 50 KB", &bodies::chat_of_code(50_000), Api::Chat, 0.0) },
-        unary("embeddings, floats, 4 MB", &bodies::embeddings(vectors), Api::Chat, 7.0),
-        unary("image, base64, 8 MB", &bodies::image(image), Api::Images, 2.0),
+        unary("chat of code, 50 KB", &bodies::chat_of_code(50_000), Api::Chat, None),
+        unary("embeddings, floats, 4 MB", &bodies::embeddings(vectors), Api::Chat, Some(7.0)),
+        unary("image, base64, 8 MB", &bodies::image(image), Api::Images, Some(2.0)),
         stream("chat stream, an event a frame", chunks, true),
         stream("the stream, \"usage\":null in each", with_null, true),
         stream("the stream in 1,460 bytes", bodies::cut(&flat, 1_460), false),

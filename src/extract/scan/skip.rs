@@ -191,20 +191,6 @@ fn texts(quotes: u64, escapes: u64, in_text: &mut bool, is_escaped: &mut bool) -
     inside
 }
 
-/// Which bytes of a text are escaped, from what is a backslash; whether the first is, and then whether the one behind the
-/// last is.
-#[inline(always)]
-fn escaped(escapes: u64, is_escaped: &mut bool) -> u64 {
-    // A run of backslashes escapes what follows it if the first that is not escaped itself stands at an even place and the
-    // last at an odd one, or the other way round: to subtract tells, since it borrows along the run.
-    const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
-    let first = u64::from(*is_escaped);
-    let active = escapes & !first;
-    let last = (active << 1 | ODD).wrapping_sub(active) ^ ODD;
-    *is_escaped = (last & escapes) >> (BLOCK - 1) == 1;
-    last ^ (escapes | first)
-}
-
 /// The same, from one quote to the next: outside of strings, where none should be, a backslash escapes nothing.
 #[cold]
 #[inline(never)]
@@ -217,6 +203,20 @@ fn texts_among_escapes(quotes: u64, escapes: u64, in_text: &mut bool, is_escaped
         inside |= u64::from(*in_text) << at;
     }
     inside
+}
+
+/// Which bytes of a text are escaped, from what is a backslash; whether the first is, and then whether the one behind the
+/// last is.
+#[inline(always)]
+fn escaped(escapes: u64, is_escaped: &mut bool) -> u64 {
+    // A run of backslashes escapes what follows it if the first that is not escaped itself stands at an even place and the
+    // last at an odd one, or the other way round: to subtract tells, since it borrows along the run.
+    const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
+    let first = u64::from(*is_escaped);
+    let active = escapes & !first;
+    let last = (active << 1 | ODD).wrapping_sub(active) ^ ODD;
+    *is_escaped = (last & escapes) >> (BLOCK - 1) == 1;
+    last ^ (escapes | first)
 }
 
 /// Where the string has its closing quote that begins at `start`, or goes on there.
@@ -318,6 +318,8 @@ pub(super) fn ends_escaped(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -364,6 +366,18 @@ mod tests {
         prop_oneof![2 => texts(), 3 => prop::sample::select(vec!["{", "[", "}", "]", "\""]).prop_map(str::to_owned)]
     }
 
+    /// Pieces in a row, and a place in them.
+    fn from_anywhere(
+        piece: impl Strategy<Value = String>,
+        pieces: Range<usize>,
+    ) -> impl Strategy<Value = (String, usize)> {
+        (prop::collection::vec(piece, pieces), 0..200_usize).prop_map(|(pieces, start)| {
+            let input = pieces.concat();
+            let start = start.min(input.len());
+            (input, start)
+        })
+    }
+
     /// Once for each set of instructions.
     const SETS: usize = 4;
 
@@ -372,11 +386,8 @@ mod tests {
 
         #[test]
         fn a_text_ends_at_the_first_quote_that_is_not_escaped(
-            pieces in prop::collection::vec(texts(), 0..30),
-            start in 0..200_usize,
+            (input, start) in from_anywhere(texts(), 0..30),
         ) {
-            let input = pieces.concat();
-            let start = start.min(input.len());
             for _ in 0..SETS {
                 prop_assert_eq!(text_end(input.as_bytes(), start), plain_text_end(input.as_bytes(), start));
             }
@@ -384,12 +395,9 @@ mod tests {
 
         #[test]
         fn a_container_ends_at_its_bracket_wherever_it_is_cut(
-            pieces in prop::collection::vec(containers(), 0..40),
-            start in 0..200_usize,
+            (input, start) in from_anywhere(containers(), 0..40),
             cut in 0..4_000_usize,
         ) {
-            let input = pieces.concat();
-            let start = start.min(input.len());
             let (front, back) = input.as_bytes().split_at(cut.clamp(start, input.len()));
             for _ in 0..SETS {
                 let mut place = Place::default();
@@ -401,11 +409,8 @@ mod tests {
 
         #[test]
         fn a_sparse_list_that_is_passed_over_ends_at_its_bracket(
-            pieces in prop::collection::vec(containers(), 0..40),
-            start in 0..200_usize,
+            (input, start) in from_anywhere(containers(), 0..40),
         ) {
-            let input = pieces.concat();
-            let start = start.min(input.len());
             for _ in 0..SETS {
                 if let Some(end) = sparse_list_end(input.as_bytes(), start) {
                     prop_assert_eq!(Some(end), plain_container_end(input.as_bytes(), start));

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     Dialect, Documents, Extractor, Facts, Format, Reader,
     dialect::PATHS,
+    is_blank,
     scan::{Scalar, Scanner, Visit},
     text,
     trie::NodeId,
@@ -139,8 +140,7 @@ pub(crate) fn sse(mut input: &[u8]) {
     let Some(plan) = Plan::take(&mut input) else { return };
     let stream = plan.read(|| Extractor::new(Format::EventStream, None), input);
     // The reader is easy about what stands before the first line, and about what is announced as events and is none.
-    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || "\u{FEFF}".as_bytes().contains(byte);
-    let start = input.iter().position(|byte| !is_blank(byte)).unwrap_or(input.len());
+    let start = input.iter().position(|byte| !is_blank(*byte)).unwrap_or(input.len());
     if !matches!(input.get(start), Some(b'd' | b'e' | b'i' | b'r' | b':')) {
         return;
     }

@@ -246,9 +246,7 @@ impl Reader {
 
     fn feed(&mut self, mut input: &[u8]) {
         if let Framing::Undecided = self.framing {
-            // White space, and a byte order mark in as many pieces as it likes.
-            let blank = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0xEF | 0xBB | 0xBF);
-            let Some(start) = input.iter().position(|byte| !blank(byte)) else { return };
+            let Some(start) = input.iter().position(|byte| !is_blank(*byte)) else { return };
             input = &input[start..];
             self.framing = self.framing_of(input[0]);
         }
@@ -361,6 +359,12 @@ pub(crate) struct Facts<'a> {
     pub(crate) dialect: Option<Dialect>,
     pub(crate) tokens: Tokens,
     pub(crate) quality: UsageQuality,
+}
+
+/// What may stand before the first byte by which a framing is known: white space, and a byte order mark in as many
+/// pieces as it likes.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0xEF | 0xBB | 0xBF)
 }
 
 impl Facts<'_> {

@@ -105,10 +105,16 @@ impl<S: Simd> Block<S> {
         self.is(byte).to_bitmask()
     }
 
-    /// Those that end a line.
+    /// At least one is no more than `limit`.
     #[inline(always)]
-    pub(in crate::extract) fn newlines(self) -> u64 {
-        (self.is(b'\n') | self.is(b'\r')).to_bitmask()
+    pub(in crate::extract) fn is_at_most(self, limit: u8) -> bool {
+        self.bytes.simd_le(self.all(limit)).any_true()
+    }
+
+    /// At each place the lower of two bytes.
+    #[inline(always)]
+    pub(in crate::extract) fn min(self, other: Self) -> Self {
+        Self { bytes: self.bytes.min(other.bytes), ..self }
     }
 
     /// Brackets that open something.

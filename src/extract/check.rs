@@ -365,9 +365,15 @@ impl Told {
 
 impl Visit for Told {
     fn open(&mut self, at: NodeId) {
-        if at != NodeId::ROOT {
-            self.forget(at);
+        self.forget(at);
+    }
+
+    fn count(&mut self, at: NodeId, count: u32) -> bool {
+        let is_wanted = PATHS.trie.count(at).is_some();
+        if is_wanted {
+            self.scalar(at, Scalar::Number(count.to_string().as_bytes()));
         }
+        is_wanted
     }
 
     fn scalar(&mut self, at: NodeId, value: Scalar<'_>) {
@@ -378,7 +384,6 @@ impl Visit for Told {
             Scalar::Number(number) => {
                 spelled(std::str::from_utf8(number).ok().and_then(|number| number.parse().ok()))
             }
-            Scalar::Count(number) => spelled(Some(number.into())),
             Scalar::Text(text) => spelled_text(&text::unescape(text)),
             Scalar::Other => return,
         };

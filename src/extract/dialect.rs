@@ -59,7 +59,7 @@ pub(super) enum Slot {
     ToolInput,
     /// Text of sources, billed beside the completion.
     Citations,
-    /// Stands once for every token of the input, with whatever value.
+    /// Stands once for every token of the input, with whatever value. From here on they are [sums](Self::is_sum).
     InputToken,
     /// Input, output and caches of the parts of an answer, to be added up; they are the whole.
     EachInput,
@@ -106,16 +106,7 @@ impl Slot {
 
     /// Every occurrence within one document adds to it.
     pub(super) fn is_sum(self) -> bool {
-        matches!(
-            self,
-            Self::InputToken
-                | Self::EachInput
-                | Self::EachOutput
-                | Self::EachCacheRead
-                | Self::EachCacheWrite
-                | Self::EachCacheWrite1h
-                | Self::CacheDetail
-        )
+        self as u8 >= Self::InputToken as u8
     }
 }
 
@@ -649,32 +640,36 @@ pub(super) static KINDS: &[(&str, Kind)] = &[
 /// Where a path leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    Count {
-        slot: Slot,
-        /// Which of all places it belongs to; the lowest is the best.
-        place: u8,
-        /// The dialects that have this path, one bit each.
-        dialects: u16,
-    },
+    Count(Count),
     Model,
     Signal(Signal),
+}
+
+/// A path that leads to a count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) slot: Slot,
+    /// Which of all places it belongs to; the lowest is the best.
+    pub(super) place: u8,
+    /// The dialects that have this path, one bit each.
+    pub(super) dialects: u16,
 }
 
 impl Action {
     /// The counts that stand here, one bit each.
     pub(super) fn slots(self) -> u32 {
         match self {
-            Self::Count { slot: Slot::CacheDetail, .. } => {
+            Self::Count(Count { slot: Slot::CacheDetail, .. }) => {
                 Slot::CacheWrite5m.bit() | Slot::CacheWrite1h.bit()
             }
-            Self::Count { slot, .. } => slot.bit(),
+            Self::Count(count) => count.slot.bit(),
             Self::Model | Self::Signal(_) => 0,
         }
     }
 
     /// What stands here adds up over the elements of an array.
     pub(super) fn is_sum(self) -> bool {
-        matches!(self, Self::Count { slot, .. } if slot.is_sum())
+        matches!(self, Self::Count(count) if count.slot.is_sum())
     }
 
     /// The same path in another dialect.
@@ -684,11 +679,10 @@ impl Action {
     /// If the two do not agree on what stands there.
     pub(super) fn merge(self, other: Self) -> Self {
         match (self, other) {
-            (
-                Self::Count { slot, place, dialects },
-                Self::Count { slot: other_slot, place: other_place, dialects: other_dialects },
-            ) if slot == other_slot && place == other_place => {
-                Self::Count { slot, place, dialects: dialects | other_dialects }
+            (Self::Count(count), Self::Count(other))
+                if (count.slot, count.place) == (other.slot, other.place) =>
+            {
+                Self::Count(Count { dialects: count.dialects | other.dialects, ..count })
             }
             _ if self == other => self,
             _ => panic!("two dialects disagree about one path: {self:?}, {other:?}"),
@@ -720,8 +714,9 @@ pub(super) static PATHS: LazyLock<Paths> = LazyLock::new(|| {
                 places.len() - 1
             });
             for &(count, slot) in row.counts {
-                let action = Action::Count { slot, place: rank as u8, dialects: row.dialect.bit() };
-                paths.push((keys(place).chain(keys(count)).collect(), action));
+                let path = keys(place).chain(keys(count)).collect();
+                let count = Count { slot, place: rank as u8, dialects: row.dialect.bit() };
+                paths.push((path, Action::Count(count)));
             }
         }
         paths.extend(row.models.iter().map(|model| (keys(model).collect(), Action::Model)));

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{
-    dialect::{Action, Dialect, KINDS, Kind, Merge, PATHS, Part, Signal, Slot},
+    dialect::{self, Action, Dialect, KINDS, Kind, Merge, PATHS, Part, Signal, Slot},
     scan::{Scalar, Visit},
     text,
     trie::{NodeId, Trie},
@@ -125,6 +125,25 @@ impl Document {
         self.has_code = false;
         self.is_error = false;
         self.is_finished = false;
+    }
+
+    /// A count at this place comes. Returns whether it counts: no better place has any.
+    #[inline(always)]
+    fn begin_place(&mut self, place: u8) -> bool {
+        if place < self.place {
+            self.place = place;
+            self.dialects = u16::MAX;
+            self.counts.present = 0;
+            self.flaw = None;
+        }
+        place == self.place
+    }
+
+    /// The room for a count that is no rare one: for how many, and where it stands.
+    #[inline(always)]
+    fn common(&mut self, slot: Slot) -> Option<(&mut u32, &mut NodeId)> {
+        let at = slot as usize;
+        self.counts.values.common.get_mut(at).zip(self.origins.common.get_mut(at))
     }
 
     fn set(&mut self, slot: Slot, number: u32, origin: NodeId) {
@@ -531,34 +550,34 @@ impl Response {
         }
     }
 
-    fn count(&mut self, node: NodeId, slot: Slot, place: u8, dialects: u16, value: Scalar<'_>) {
-        let document = &mut self.document;
-        if place > document.place || value == Scalar::Null {
-            return;
+    #[inline(never)]
+    fn count_rare(&mut self, node: NodeId, slot: Slot, number: u32) {
+        match slot {
+            Slot::CacheDetail => {
+                self.document.detail.0 = Some(number);
+                self.count_detail(node);
+            }
+            Slot::InputToken => self.document.add(slot, 1, node),
+            slot if slot.is_sum() => self.document.add(slot, number, node),
+            slot => self.document.set(slot, number, node),
         }
-        if place < document.place {
-            document.place = place;
-            document.dialects = u16::MAX;
-            document.counts.present = 0;
-            document.flaw = None;
-        }
+    }
+
+    /// A value that is no number of few digits, where a count should be.
+    fn count_other(&mut self, node: NodeId, count: dialect::Count, value: Scalar<'_>) {
         let number = match value {
-            Scalar::Count(number) => Ok(number),
+            Scalar::Null => return,
             Scalar::Number(number) => text::count(number),
             _ => Err(text::NotACount::Malformed),
         };
+        let document = &mut self.document;
+        if !document.begin_place(count.place) {
+            return;
+        }
         match number {
             Ok(number) => {
-                document.dialects &= dialects;
-                match slot {
-                    Slot::CacheDetail => {
-                        document.detail.0 = Some(number);
-                        self.count_detail(node);
-                    }
-                    Slot::InputToken => document.add(slot, 1, node),
-                    slot if slot.is_sum() => document.add(slot, number, node),
-                    slot => document.set(slot, number, node),
-                }
+                document.dialects &= count.dialects;
+                self.count_rare(node, count.slot, number);
             }
             Err(text::NotACount::Malformed) => document.flaw = document.flaw.max(Some(Flaw::Malformed)),
             Err(text::NotACount::Overflow) => document.flaw = Some(Flaw::Overflow),
@@ -624,13 +643,30 @@ impl Visit for Response {
         }
     }
 
+    // Wherever there are counts there are several: to go elsewhere for each would take as long as all that is done.
+    #[inline(always)]
+    fn count(&mut self, node: NodeId, number: u32) -> bool {
+        let Some((count, slots)) = self.trie.count(node) else { return false };
+        self.forget(node, slots);
+        let document = &mut self.document;
+        if document.begin_place(count.place) {
+            document.dialects &= count.dialects;
+            match document.common(count.slot) {
+                Some((value, origin)) => {
+                    (*value, *origin) = (number, node);
+                    document.counts.present |= count.slot.bit();
+                }
+                None => self.count_rare(node, count.slot, number),
+            }
+        }
+        true
+    }
+
     fn scalar(&mut self, node: NodeId, value: Scalar<'_>) {
         let (action, slots) = self.trie.place(node);
         self.forget(node, slots);
         match (action, value) {
-            (Some(Action::Count { slot, place, dialects }), value) => {
-                self.count(node, slot, place, dialects, value)
-            }
+            (Some(Action::Count(count)), value) => self.count_other(node, count, value),
             (Some(Action::Signal(signal)), value) => self.signal(node, signal, value),
             (Some(Action::Model), Scalar::Text(name)) => {
                 if name == &*self.model {

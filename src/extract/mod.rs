@@ -443,7 +443,10 @@ impl Documents {
 
     /// The document has to be at its end here.
     fn end(&mut self) {
-        self.is_malformed |= !self.finish();
+        // As a rule it is.
+        if !self.scanner.is_between_documents() {
+            self.is_malformed |= !self.finish();
+        }
     }
 
     /// Says that nothing more comes of the document. Returns whether it was at its end.

@@ -1,7 +1,7 @@
 //! The paths that matter, as a tree that a scanner can walk down while it reads.
 
 use super::{
-    dialect::Action,
+    dialect::{Action, Count},
     simd::{KEY, Simd, equal_keys},
 };
 
@@ -23,7 +23,10 @@ pub(super) struct Trie {
     keys: Vec<Key>,
     /// By hash, the first of the keys that have it.
     table: Box<[u16; TABLE]>,
-    expected: Vec<Expected>,
+    /// Room for as many as an [`ExpectedId`] can name, so that it names one of them, whatever it is.
+    expected: Box<[Expected; 1 << u8::BITS]>,
+    /// How many of them there are.
+    expected_len: u8,
 }
 
 #[derive(Debug)]
@@ -46,7 +49,7 @@ struct Node {
 
 /// A key that comes at some point of a document, as a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ExpectedId(u16);
+pub(super) struct ExpectedId(u8);
 
 impl ExpectedId {
     /// There is no telling.
@@ -148,7 +151,8 @@ impl Trie {
             nodes: Vec::new(),
             keys: Vec::new(),
             table: Box::new([Key::NONE; TABLE]),
-            expected: vec![Expected::none()],
+            expected: Box::new(std::array::from_fn(|_| Expected::none())),
+            expected_len: 1,
         };
         trie.add(&root, false);
         trie
@@ -157,6 +161,10 @@ impl Trie {
     /// Expects the keys of a document in an order: `id usage { input output } model`, where an object's own keys stand
     /// in braces behind its key. It is no more than a guess, which costs little if it is wrong. Of orders that
     /// contradict each other the first stands. Returns what comes first.
+    ///
+    /// # Panics
+    ///
+    /// If more keys are expected than an [`ExpectedId`] can name.
     pub(super) fn expect(&mut self, order: &str) -> ExpectedId {
         self.expect_in(NodeId::ROOT, &mut order.split_whitespace())
     }
@@ -174,8 +182,9 @@ impl Trie {
                     set(&mut self.nodes[usize::from(node.0)].first, inside);
                 }
                 key => {
-                    let id = ExpectedId(self.expected.len() as u16);
-                    self.expected.push(Expected::new(key, self.child(parent, key.as_bytes())));
+                    let id = ExpectedId(self.expected_len);
+                    self.expected_len = id.0.checked_add(1).expect("too many keys are expected");
+                    self.expected[usize::from(id.0)] = Expected::new(key, self.child(parent, key.as_bytes()));
                     if last == ExpectedId::NONE {
                         first = id;
                     } else {
@@ -295,10 +304,13 @@ impl Trie {
         self.node(id).map_or(ExpectedId::NONE, |node| node.next)
     }
 
-    /// A value at `id` is a count.
+    /// The count that a value at `id` is, and the counts that it takes back, one bit a slot.
     #[inline(always)]
-    pub(super) fn is_count(&self, id: NodeId) -> bool {
-        self.node(id).is_some_and(|node| matches!(node.action, Some(Action::Count { .. })))
+    pub(super) fn count(&self, id: NodeId) -> Option<(Count, u32)> {
+        match self.node(id) {
+            Some(Node { action: Some(Action::Count(count)), slots, .. }) => Some((*count, *slots)),
+            _ => None,
+        }
     }
 
     /// Hardly any element of the list at `id`, or around it, has what is wanted.

@@ -2,7 +2,7 @@
 
 use super::{
     MAX_TEXT, Scalar, Scanner, State, Visit,
-    skip::{Place, at_most, space, text_end},
+    skip::{Place, space, text_end},
     tell, word,
 };
 use crate::extract::{
@@ -29,7 +29,8 @@ impl Style {
 
     /// Of an object in which `gap` was seen, with so many containers open.
     fn of(gap: u16, depth: u8) -> Self {
-        let indent = gap.saturating_sub(Self::SPACED) / u16::from(depth.max(1));
+        // Most documents are on a line of their own, and to divide takes a while.
+        let indent = if gap > Self::SPACED { (gap - Self::SPACED) / u16::from(depth.max(1)) } else { 0 };
         Self { colon: usize::from(gap > Self::COMPACT), gap: gap.into(), indent: indent.into() }
     }
 
@@ -94,11 +95,9 @@ impl Scanner {
             let mut end = match byte {
                 b'0'..=b'9' => {
                     let Some((count, end)) = digits(input, start) else { break (State::Value, start) };
-                    let value = match count {
-                        Some(count) if trie.is_count(key.node) => Scalar::Count(count),
-                        _ => Scalar::Number(&input[start..end]),
-                    };
-                    tell(visit, key.node, value);
+                    if count.is_none_or(|count| !visit.count(key.node, count)) {
+                        tell(visit, key.node, Scalar::Number(&input[start..end]));
+                    }
                     end
                 }
                 b'"' => {
@@ -253,30 +252,31 @@ pub(super) fn is_end(byte: u8) -> bool {
 
 /// Where the digits at `at` end, and the number that they are, if they are few; `None`, if there are many, if something
 /// else belongs to the number, or if `input` ends too soon to tell.
+///
+/// One by one: where they end is foreseen then, as a rule, and what follows them is begun at once. A length that is
+/// computed from all of them has to be waited for.
 #[inline(always)]
 fn digits(input: &[u8], at: usize) -> Option<(Option<u32>, usize)> {
-    let digits_at = |at: usize| {
-        let digits = u64::from_le_bytes(*input.get(at..)?.first_chunk()?) ^ ZEROS;
-        Some((digits, at_most(9, digits)))
-    };
-    let (digits, len) = digits_at(at)?;
-    let mut end = at + len as usize;
-    let mut count = None;
-    if len < 8 {
-        // As if there were eight of them; then two, four, and all are put together at once.
-        let digits = digits.unbounded_shl(u64::BITS - 8 * len);
-        let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
-        let even = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(100 + (1_000_000 << 32));
-        let odd = (pairs >> 16 & 0x0000_00FF_0000_00FF).wrapping_mul(1 + (10_000 << 32));
-        count = Some((even.wrapping_add(odd) >> 32) as u32);
-    } else {
-        let (_, more) = digits_at(end)?;
-        end += more as usize;
-        if more == 8 {
+    let mut end = at;
+    let mut number = 0_u32;
+    let byte = loop {
+        let byte = *input.get(end)?;
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break byte;
+        }
+        number = number.wrapping_mul(10).wrapping_add(digit.into());
+        end += 1;
+        if end - at == MAX_DIGITS {
             return None;
         }
+    };
+    if !is_end(byte) {
+        return None;
     }
-    if is_end(*input.get(end)?) { Some((count, end)) } else { None }
+    // So many that none is too large.
+    Some(((end - at < 10).then_some(number), end))
 }
 
-const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+/// Digits of a number that is read here.
+const MAX_DIGITS: usize = 17;

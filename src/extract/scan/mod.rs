@@ -27,8 +27,11 @@ const MAX_TEXT: usize = 256;
 
 /// Who is told.
 pub(super) trait Visit {
-    /// The value at `node` is an object or array; what is wanted of it follows.
+    /// The value at `node` is an object or array, and not the document itself; what is wanted of it follows.
     fn open(&mut self, node: NodeId);
+    /// The value at `node` is a whole number of few digits. Returns whether a count is wanted there; for any other value
+    /// there is [`scalar`](Self::scalar).
+    fn count(&mut self, node: NodeId, count: u32) -> bool;
     /// The value at `node`.
     fn scalar(&mut self, node: NodeId, value: Scalar<'_>);
     /// A whole document has passed.
@@ -42,8 +45,6 @@ pub(super) enum Scalar<'a> {
     Bool(bool),
     /// As spelled.
     Number(&'a [u8]),
-    /// The same where a count is wanted, and it is one of few digits.
-    Count(u32),
     /// As spelled between the quotes, cut after `MAX_TEXT` bytes.
     Text(&'a [u8]),
     /// An object or an array whose inside is not wanted, or `NaN` and its like, which are not JSON but are sent.
@@ -160,22 +161,27 @@ impl Scanner {
     /// Reads the next piece.
     pub(super) fn feed(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) {
         let mut rest = input;
+        // As most documents begin.
+        if self.state == State::Root && rest.starts_with(b"{\"") {
+            self.push(NodeId::ROOT, false);
+            self.gap = Style::COMPACT;
+            rest = &rest[1 + self.read_members(trie, &rest[1..], visit)..];
+        }
+        if !rest.is_empty() {
+            self.feed_rest(trie, rest, visit);
+        }
+    }
+
+    #[inline(never)]
+    fn feed_rest(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) {
+        let mut rest = input;
         while !rest.is_empty() {
             let end = match self.state {
                 State::InKey => self.end_key(trie, rest),
                 State::Text | State::SkipText => self.end_text(rest, visit),
                 State::Skip { in_text, is_broken } => self.end_skip(rest, in_text, is_broken, visit),
                 State::Word => self.end_split_word(rest, visit),
-                State::Key | State::FirstKey if rest[0] == b'"' => {
-                    Some(vectorized!(simd => self.members(simd, trie, rest, visit)))
-                }
-                // As most events begin.
-                State::Root if rest.starts_with(b"{\"") => {
-                    self.enter(trie, NodeId::ROOT, visit);
-                    self.state = State::FirstKey;
-                    self.gap = Style::COMPACT;
-                    Some(1)
-                }
+                State::Key | State::FirstKey if rest[0] == b'"' => Some(self.read_members(trie, rest, visit)),
                 _ => Some(self.read(trie, rest, visit)),
             };
             rest = &rest[end.unwrap_or(rest.len())..];
@@ -330,6 +336,12 @@ impl Scanner {
         true
     }
 
+    /// Reads on from the quote of a key. Returns where that ends.
+    #[inline(never)]
+    fn read_members(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) -> usize {
+        vectorized!(simd => self.members(simd, trie, input, visit))
+    }
+
     /// Skips a container of which there is more from `at` on. Returns where it ends; if that is not in `input`, the
     /// state says how to go on.
     fn skip(&mut self, input: &[u8], at: usize, mut place: Place, is_broken: bool) -> Option<usize> {
@@ -407,11 +419,12 @@ impl Scanner {
     /// Into an object.
     #[inline(always)]
     fn enter(&mut self, trie: &Trie, node: NodeId, visit: &mut impl Visit) {
-        visit.open(node);
-        self.push(node, false);
+        // What a document begins with is expected already.
         if node != NodeId::ROOT {
+            visit.open(node);
             self.expected = trie.first_in(node);
         }
+        self.push(node, false);
     }
 
     /// Past an array whose elements begin at `at`, if it is sparse and nothing in it matters: returns where it ends. Into

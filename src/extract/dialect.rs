@@ -52,10 +52,10 @@ pub(super) enum Slot {
     ReasoningAlias,
     /// Input that was heard, beside the prompt where the provider's total says so.
     AudioInput,
-    /// What was used, where something else is billed.
+    /// What was used, where something else is billed. From here on they are [rare](Self::COMMON).
     UsedInput,
     UsedOutput,
-    /// Input that tools brought, beside the prompt. From here on they are [rare](Self::COMMON).
+    /// Input that tools brought, beside the prompt.
     ToolInput,
     /// Text of sources, billed beside the completion.
     Citations,
@@ -96,12 +96,19 @@ impl Slot {
         Self::EachCacheWrite1h,
         Self::CacheDetail,
     ];
-    pub(super) const COUNT: usize = Self::ALL.len();
     /// How many there is always room for; hardly any answer has one of the others.
-    pub(super) const COMMON: usize = Self::ToolInput as usize;
+    pub(super) const COMMON: usize = Self::UsedInput as usize;
+
+    /// The rest of them.
+    pub(super) const RARE: usize = Self::ALL.len() - Self::COMMON;
 
     pub(super) fn bit(self) -> u32 {
         1 << self as u8
+    }
+
+    /// Which of the rare ones it is.
+    pub(super) fn rare(self) -> Option<usize> {
+        (self as usize).checked_sub(Self::COMMON)
     }
 
     /// Every occurrence within one document adds to it.

@@ -10,63 +10,24 @@ use super::{
 };
 use crate::event::{Tokens, UsageQuality};
 
-/// A value for each slot; for the rare ones there is room when one of them comes.
-#[derive(Debug)]
-struct Slots<T> {
-    common: [T; Slot::COMMON],
-    rare: Option<Box<[T; Slot::COUNT - Slot::COMMON]>>,
-}
-
-impl<T: Copy> Slots<T> {
-    const fn new(value: T) -> Self {
-        Self { common: [value; Slot::COMMON], rare: None }
-    }
-
-    /// What was set.
-    fn get(&self, slot: Slot) -> Option<T> {
-        match (slot as usize).checked_sub(Slot::COMMON) {
-            None => Some(self.common[slot as usize]),
-            Some(at) => Some(self.rare.as_ref()?[at]),
-        }
-    }
-
-    fn set(&mut self, slot: Slot, value: T) {
-        match (slot as usize).checked_sub(Slot::COMMON) {
-            None => self.common[slot as usize] = value,
-            Some(at) => self.rare.get_or_insert_with(|| Box::new([value; _]))[at] = value,
-        }
-    }
-}
-
 /// Counts as a provider sent them. 32 bits hold any count of one response; what does not fit is none.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Counts {
     present: u32,
-    values: Slots<u32>,
+    common: [u32; Slot::COMMON],
 }
 
 impl Counts {
-    const NONE: Self = Self { present: 0, values: Slots::new(0) };
+    const NONE: Self = Self { present: 0, common: [0; Slot::COMMON] };
 
-    fn get(&self, slot: Slot) -> Option<u32> {
-        if self.present & slot.bit() != 0 { self.values.get(slot) } else { None }
-    }
-
-    fn value(&self, slot: Slot) -> Option<u64> {
-        self.get(slot).map(u64::from)
-    }
-
-    fn set(&mut self, slot: Slot, value: u32) {
-        self.present |= slot.bit();
-        self.values.set(slot, value);
-    }
-
-    /// Becomes what `other` is, of which nothing is left to rely on.
-    fn take(&mut self, other: &mut Self) {
-        self.present = other.present;
-        self.values.common = other.values.common;
-        if other.values.rare.is_some() {
-            std::mem::swap(&mut self.values.rare, &mut other.values.rare);
+    /// `rare` are those that are not common.
+    fn get(&self, slot: Slot, rare: Option<&[u32; Slot::RARE]>) -> Option<u32> {
+        if self.present & slot.bit() == 0 {
+            return None;
+        }
+        match slot.rare() {
+            None => Some(self.common[slot as usize]),
+            Some(at) => Some(rare?[at]),
         }
     }
 
@@ -75,6 +36,27 @@ impl Counts {
         let present = self.present;
         Slot::ALL.into_iter().filter(move |slot| present & slot.bit() != 0)
     }
+}
+
+/// What hardly any answer has: there is room for it when it comes.
+#[derive(Debug)]
+struct Rare {
+    /// Those of the response.
+    counts: [u32; Slot::RARE],
+    /// Those of the document being read, and where each of them stands.
+    in_document: [u32; Slot::RARE],
+    origins: [NodeId; Slot::RARE],
+    /// Cache writes of one lifetime, of which so much has been seen: how many, and the count that they belong to.
+    detail: (Option<u32>, Option<Slot>),
+}
+
+impl Rare {
+    const NONE: Self = Self {
+        counts: [0; Slot::RARE],
+        in_document: [0; Slot::RARE],
+        origins: [NodeId::NONE; Slot::RARE],
+        detail: (None, None),
+    };
 }
 
 /// The place of a document in which no count has been seen.
@@ -89,11 +71,9 @@ struct Document {
     dialects: u16,
     counts: Counts,
     /// Where each of them stands.
-    origins: Slots<NodeId>,
+    origins: [NodeId; Slot::COMMON],
     flaw: Option<Flaw>,
     kind: Kind,
-    /// Cache writes of one lifetime, of which so much has been seen: how many, and the count that they belong to.
-    detail: (Option<u32>, Option<Slot>),
     has_code: bool,
     is_error: bool,
     is_finished: bool,
@@ -104,28 +84,13 @@ impl Document {
         place: NO_PLACE,
         dialects: u16::MAX,
         counts: Counts::NONE,
-        origins: Slots::new(NodeId::NONE),
+        origins: [NodeId::NONE; Slot::COMMON],
         flaw: None,
         kind: Kind::UNKNOWN,
-        detail: (None, None),
         has_code: false,
         is_error: false,
         is_finished: false,
     };
-
-    /// The next one begins.
-    fn reset(&mut self) {
-        // What is not present is not looked at.
-        self.counts.present = 0;
-        self.place = NO_PLACE;
-        self.dialects = u16::MAX;
-        self.flaw = None;
-        self.kind = Kind::UNKNOWN;
-        self.detail = (None, None);
-        self.has_code = false;
-        self.is_error = false;
-        self.is_finished = false;
-    }
 
     /// A count at this place comes. Returns whether it counts: no better place has any.
     #[inline(always)]
@@ -143,23 +108,7 @@ impl Document {
     #[inline(always)]
     fn common(&mut self, slot: Slot) -> Option<(&mut u32, &mut NodeId)> {
         let at = slot as usize;
-        self.counts.values.common.get_mut(at).zip(self.origins.common.get_mut(at))
-    }
-
-    fn set(&mut self, slot: Slot, number: u32, origin: NodeId) {
-        self.counts.set(slot, number);
-        self.origins.set(slot, origin);
-    }
-
-    fn add(&mut self, slot: Slot, number: u32, origin: NodeId) {
-        let sum = self.counts.value(slot).unwrap_or(0) + u64::from(number);
-        match u32::try_from(sum) {
-            Ok(sum) if self.flaw != Some(Flaw::Overflow) => self.set(slot, sum, origin),
-            _ => {
-                self.counts.present &= !slot.bit();
-                self.flaw = Some(Flaw::Overflow);
-            }
-        }
+        self.counts.common.get_mut(at).zip(self.origins.get_mut(at))
     }
 }
 
@@ -178,11 +127,11 @@ const MAX_ERROR_TYPE: usize = 64;
 /// What is known of a response.
 #[derive(Debug)]
 pub(super) struct Response {
-    trie: &'static Trie,
     /// The dialect of the endpoint, where it is a known one: decides what the documents leave open.
     hint: Option<Dialect>,
     document: Document,
     counts: Counts,
+    rare: Option<Box<Rare>>,
     /// Whose counts they are. `None`: no counts yet.
     dialect: Option<Dialect>,
     flaw: Option<Flaw>,
@@ -194,8 +143,14 @@ pub(super) struct Response {
     is_half: bool,
     /// The same counts have been told twice, and not the same.
     is_contradicted: bool,
-    /// Whole documents that have passed.
-    documents: u32,
+    /// Whole documents that have passed, or as many as are counted.
+    documents: u8,
+    /// A document was not JSON.
+    pub(super) is_malformed: bool,
+    /// The body ended within a document.
+    pub(super) is_cut: bool,
+    /// The body could not be decoded, or grew too large while it was.
+    pub(super) failure: Option<UsageQuality>,
     /// A document counts when its framing says that it came as it was sent, and not at its last byte.
     is_deferred: bool,
     has_pending: bool,
@@ -214,10 +169,10 @@ pub(super) struct Response {
 impl Response {
     pub(super) fn new(hint: Option<Dialect>) -> Self {
         Self {
-            trie: &PATHS.trie,
             hint,
             document: Document::EMPTY,
             counts: Counts::NONE,
+            rare: None,
             dialect: None,
             flaw: None,
             is_spoiled: false,
@@ -225,6 +180,9 @@ impl Response {
             is_half: false,
             is_contradicted: false,
             documents: 0,
+            is_malformed: false,
+            is_cut: false,
+            failure: None,
             is_deferred: false,
             has_pending: false,
             is_near_end: false,
@@ -237,12 +195,9 @@ impl Response {
         }
     }
 
-    pub(super) fn trie(&self) -> &'static Trie {
-        self.trie
-    }
-
-    pub(super) fn documents(&self) -> u32 {
-        self.documents
+    /// More than one document has passed.
+    pub(super) fn is_of_many(&self) -> bool {
+        self.documents > 1
     }
 
     /// The counts are of a document that was not whole.
@@ -324,7 +279,7 @@ impl Response {
     /// What was read last is not what was sent.
     pub(super) fn spoil(&mut self) {
         self.has_pending = false;
-        self.document.reset();
+        self.reset_document();
         self.is_spoiled = true;
         if std::mem::take(&mut self.is_model_pending) {
             self.model.clear();
@@ -343,22 +298,92 @@ impl Response {
             self.merge_document();
             self.is_half = self.dialect.is_some();
         }
-        self.document.reset();
+        self.reset_document();
     }
 
     /// One of the containers, or the document itself, has counts of its own, and may have more.
     fn counts_within(&self, open: &[NodeId]) -> bool {
-        let Document { counts, origins, .. } = &self.document;
-        counts.slots().filter_map(|slot| origins.get(slot)).any(|origin| {
-            self.trie.is_child(NodeId::ROOT, origin)
-                || open.iter().any(|open| *open != NodeId::ROOT && self.trie.contains(*open, origin))
+        self.document.counts.slots().map(|slot| self.origin(slot)).any(|origin| {
+            PATHS.trie.is_child(NodeId::ROOT, origin)
+                || open.iter().any(|open| *open != NodeId::ROOT && PATHS.trie.contains(*open, origin))
         })
+    }
+
+    /// How many the response has.
+    fn counted(&self, slot: Slot) -> Option<u32> {
+        self.counts.get(slot, self.rare.as_ref().map(|rare| &rare.counts))
+    }
+
+    fn set_counted(&mut self, slot: Slot, number: u32) {
+        self.counts.present |= slot.bit();
+        match slot.rare() {
+            None => self.counts.common[slot as usize] = number,
+            Some(at) => self.rare().counts[at] = number,
+        }
+    }
+
+    /// How many the document has.
+    fn in_document(&self, slot: Slot) -> Option<u32> {
+        self.document.counts.get(slot, self.rare.as_ref().map(|rare| &rare.in_document))
+    }
+
+    /// Where the document has them.
+    fn origin(&self, slot: Slot) -> NodeId {
+        match slot.rare() {
+            None => self.document.origins[slot as usize],
+            Some(at) => self.rare.as_ref().map_or(NodeId::NONE, |rare| rare.origins[at]),
+        }
+    }
+
+    fn set_in_document(&mut self, slot: Slot, number: u32, origin: NodeId) {
+        self.document.counts.present |= slot.bit();
+        match (slot.rare(), self.document.common(slot)) {
+            (Some(at), _) => {
+                let rare = self.rare();
+                (rare.in_document[at], rare.origins[at]) = (number, origin);
+            }
+            (None, Some(common)) => (*common.0, *common.1) = (number, origin),
+            (None, None) => {}
+        }
+    }
+
+    fn add_in_document(&mut self, slot: Slot, number: u32, origin: NodeId) {
+        match self.in_document(slot).unwrap_or(0).checked_add(number) {
+            Some(sum) if self.document.flaw != Some(Flaw::Overflow) => {
+                self.set_in_document(slot, sum, origin);
+            }
+            _ => {
+                self.document.counts.present &= !slot.bit();
+                self.document.flaw = Some(Flaw::Overflow);
+            }
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| Box::new(Rare::NONE))
+    }
+
+    /// The next one begins.
+    fn reset_document(&mut self) {
+        let document = &mut self.document;
+        // What is not present is not looked at.
+        document.counts.present = 0;
+        document.place = NO_PLACE;
+        document.dialects = u16::MAX;
+        document.flaw = None;
+        document.kind = Kind::UNKNOWN;
+        document.has_code = false;
+        document.is_error = false;
+        document.is_finished = false;
+        if let Some(rare) = &mut self.rare {
+            rare.detail = (None, None);
+        }
     }
 
     /// The document counts.
     fn merge_document(&mut self) {
         self.merge();
-        self.document.reset();
+        self.reset_document();
     }
 
     fn merge(&mut self) {
@@ -375,8 +400,8 @@ impl Response {
         let dialect = self.dialect_of(document);
         if (self.dialect, dialect) == (Some(Dialect::Anthropic), Dialect::Bedrock) && !self.is_start {
             // Bedrock's envelope repeats what the answer inside of it has told, and less of it.
-            let differs = |inner, slot| document.counts.value(slot).is_some_and(|outer| inner != Some(outer));
-            let count = |each, slot| self.counts.value(each).or(self.counts.value(slot));
+            let differs = |inner, slot| self.in_document(slot).is_some_and(|outer| inner != Some(outer));
+            let count = |each, slot| self.counted(each).or(self.counted(slot));
             self.is_contradicted |= differs(count(Slot::EachInput, Slot::Input), Slot::Input)
                 || differs(count(Slot::EachOutput, Slot::Output), Slot::Output);
             return;
@@ -386,13 +411,16 @@ impl Response {
         self.is_start = document.kind.is_start;
         self.is_near_end |= !document.kind.is_start;
         if self.dialect != Some(dialect) || dialect.row().merge == Merge::Replace {
-            self.counts.take(&mut self.document.counts);
+            self.counts = document.counts;
+            if let Some(rare) = &mut self.rare {
+                rare.counts = rare.in_document;
+            }
         } else {
             for slot in document.counts.slots() {
-                match document.counts.get(slot) {
+                match self.in_document(slot) {
                     // A gateway's 0 is "I did not count that", when the provider has counted it before.
-                    Some(0) if slot != Slot::Output && self.counts.get(slot).is_some() => {}
-                    Some(count) => self.counts.set(slot, count),
+                    Some(0) if slot != Slot::Output && self.counted(slot).is_some() => {}
+                    Some(count) => self.set_counted(slot, count),
                     None => {}
                 }
             }
@@ -423,7 +451,7 @@ impl Response {
             return (Tokens::default(), self.flaw.map(Flaw::quality).or(spoiled));
         };
         let row = dialect.row();
-        let count = |slot| self.counts.value(slot);
+        let count = |slot| self.counted(slot).map(u64::from);
         let or_alias = |slot, alias| match count(slot) {
             None | Some(0) => count(alias).or(count(slot)),
             some => some,
@@ -541,11 +569,10 @@ impl Response {
 
     #[cold]
     fn forget_counts(&mut self, node: NodeId, slots: u32) {
-        let Document { counts, origins, .. } = &mut self.document;
-        for slot in counts.slots().filter(|slot| slot.bit() & slots != 0) {
+        for slot in self.document.counts.slots().filter(|slot| slot.bit() & slots != 0) {
             // The same count may stand at another path, too.
-            if origins.get(slot).is_some_and(|origin| self.trie.contains(node, origin)) {
-                counts.present &= !slot.bit();
+            if PATHS.trie.contains(node, self.origin(slot)) {
+                self.document.counts.present &= !slot.bit();
             }
         }
     }
@@ -554,12 +581,12 @@ impl Response {
     fn count_rare(&mut self, node: NodeId, slot: Slot, number: u32) {
         match slot {
             Slot::CacheDetail => {
-                self.document.detail.0 = Some(number);
+                self.rare().detail.0 = Some(number);
                 self.count_detail(node);
             }
-            Slot::InputToken => self.document.add(slot, 1, node),
-            slot if slot.is_sum() => self.document.add(slot, number, node),
-            slot => self.document.set(slot, number, node),
+            Slot::InputToken => self.add_in_document(slot, 1, node),
+            slot if slot.is_sum() => self.add_in_document(slot, number, node),
+            slot => self.set_in_document(slot, number, node),
         }
     }
 
@@ -586,9 +613,10 @@ impl Response {
 
     /// Counts the cache writes of one lifetime, once all is known of them: in whichever order it comes.
     fn count_detail(&mut self, node: NodeId) {
-        if let (Some(number), Some(slot)) = self.document.detail {
-            self.document.add(slot, number, node);
-            self.document.detail = (None, None);
+        let detail = &mut self.rare().detail;
+        if let (Some(number), Some(slot)) = *detail {
+            *detail = (None, None);
+            self.add_in_document(slot, number, node);
         }
     }
 
@@ -619,7 +647,7 @@ impl Response {
                 }
             }
             (Signal::Lifetime, Scalar::Text(lifetime)) => {
-                self.document.detail.1 = match lifetime {
+                self.rare().detail.1 = match lifetime {
                     b"5m" => Some(Slot::CacheWrite5m),
                     b"1h" => Some(Slot::CacheWrite1h),
                     _ => None,
@@ -629,24 +657,21 @@ impl Response {
             _ => {}
         }
     }
-}
 
-impl Visit for Response {
-    fn open(&mut self, node: NodeId) {
-        let (action, slots) = self.trie.place(node);
+    /// The value at `node` is an object or array.
+    fn open(&mut self, node: NodeId, action: Option<Action>, slots: u32) {
         self.forget(node, slots);
         match action {
             Some(Action::Signal(Signal::Error)) => self.document.is_error = true,
             Some(Action::Signal(Signal::Finish)) => self.document.is_finished = true,
-            Some(Action::Signal(Signal::CacheDetail)) => self.document.detail = (None, None),
+            Some(Action::Signal(Signal::CacheDetail)) => self.rare().detail = (None, None),
             _ => {}
         }
     }
 
     // Wherever there are counts there are several: to go elsewhere for each would take as long as all that is done.
     #[inline(always)]
-    fn count(&mut self, node: NodeId, number: u32) -> bool {
-        let Some((count, slots)) = self.trie.count(node) else { return false };
+    fn count(&mut self, node: NodeId, count: dialect::Count, slots: u32, number: u32) {
         self.forget(node, slots);
         let document = &mut self.document;
         if document.begin_place(count.place) {
@@ -659,11 +684,10 @@ impl Visit for Response {
                 None => self.count_rare(node, count.slot, number),
             }
         }
-        true
     }
 
-    fn scalar(&mut self, node: NodeId, value: Scalar<'_>) {
-        let (action, slots) = self.trie.place(node);
+    /// Any other value at `node`.
+    fn scalar(&mut self, node: NodeId, action: Option<Action>, slots: u32, value: Scalar<'_>) {
         self.forget(node, slots);
         match (action, value) {
             (Some(Action::Count(count)), value) => self.count_other(node, count, value),
@@ -683,7 +707,8 @@ impl Visit for Response {
         }
     }
 
-    fn end(&mut self) {
+    /// A whole document has passed.
+    fn end_document(&mut self) {
         self.documents = self.documents.saturating_add(1);
         if self.is_deferred {
             // There is one to a message; should there be more, they count as one.
@@ -691,6 +716,46 @@ impl Visit for Response {
         } else {
             self.merge_document();
         }
+    }
+}
+
+/// A response, while a scanner reads for it.
+pub(super) struct Reading<'a> {
+    trie: &'static Trie,
+    response: &'a mut Response,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(response: &'a mut Response) -> Self {
+        // Once, since the lock around it is asked each time.
+        Self { trie: &PATHS.trie, response }
+    }
+
+    pub(super) fn trie(&self) -> &'static Trie {
+        self.trie
+    }
+}
+
+impl Visit for Reading<'_> {
+    fn open(&mut self, node: NodeId) {
+        let (action, slots) = self.trie.place(node);
+        self.response.open(node, action, slots);
+    }
+
+    #[inline(always)]
+    fn count(&mut self, node: NodeId, number: u32) -> bool {
+        let Some((count, slots)) = self.trie.count(node) else { return false };
+        self.response.count(node, count, slots, number);
+        true
+    }
+
+    fn scalar(&mut self, node: NodeId, value: Scalar<'_>) {
+        let (action, slots) = self.trie.place(node);
+        self.response.scalar(node, action, slots, value);
+    }
+
+    fn end(&mut self) {
+        self.response.end_document();
     }
 }
 

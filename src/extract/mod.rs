@@ -25,7 +25,7 @@ pub(crate) use dialect::Dialect;
 use self::{
     decode::Decoder,
     framing::{EventStream, Sse},
-    merge::Response,
+    merge::{Reading, Response},
     scan::Scanner,
     trie::ExpectedId,
 };
@@ -82,12 +82,13 @@ pub(crate) struct Extractor {
     source: Source,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are plain, and these are to do without a box")]
 #[derive(Debug)]
 enum Source {
     Plain(Reader),
     Encoded(Option<Decoder>),
-    /// In an encoding that is not known.
-    Unknown(Reader),
+    /// In an encoding that is not known. Seldom enough that no other response has to have room for the difference.
+    Unknown(Box<Reader>),
 }
 
 impl Extractor {
@@ -99,7 +100,7 @@ impl Extractor {
     /// Says what the response's `Content-Type` says, before the body.
     pub(crate) fn expect(&mut self, format: Format) {
         if let Source::Plain(reader) = &mut self.source {
-            reader.format = format;
+            reader.framing = Framing::Undecided(format);
         }
     }
 
@@ -109,7 +110,7 @@ impl Extractor {
         let source = match self.source {
             Source::Plain(reader) if codings.peek().is_some() => match Decoder::new(codings, reader) {
                 Ok(decoder) => Source::Encoded(Some(decoder)),
-                Err(reader) => Source::Unknown(*reader),
+                Err(reader) => Source::Unknown(reader),
             },
             source => source,
         };
@@ -134,7 +135,8 @@ impl Extractor {
     /// The response's head says that it reports a failure, and what the provider calls it.
     pub(crate) fn note_error(&mut self, name: &[u8]) {
         match &mut self.source {
-            Source::Plain(reader) | Source::Unknown(reader) => reader.documents.response.note_error(name),
+            Source::Plain(reader) => reader.documents.response.note_error(name),
+            Source::Unknown(reader) => reader.documents.response.note_error(name),
             Source::Encoded(Some(decoder)) => decoder.note_error(name),
             Source::Encoded(None) => {}
         }
@@ -145,7 +147,7 @@ impl Extractor {
         self.finish();
         if let Source::Plain(reader) = &mut self.source {
             let reader = std::mem::replace(reader, Reader::new(Format::Unknown, None));
-            self.source = Source::Unknown(reader);
+            self.source = Source::Unknown(Box::new(reader));
         }
     }
 
@@ -202,7 +204,8 @@ impl Extractor {
 
     fn reader(&self) -> Option<&Reader> {
         match &self.source {
-            Source::Plain(reader) | Source::Unknown(reader) => Some(reader),
+            Source::Plain(reader) => Some(reader),
+            Source::Unknown(reader) => Some(reader),
             Source::Encoded(_) => None,
         }
     }
@@ -211,19 +214,14 @@ impl Extractor {
 /// Reads a body that is not encoded.
 #[derive(Debug)]
 struct Reader {
-    format: Format,
     framing: Framing,
     documents: Documents,
-    /// The body ended within a document.
-    is_cut: bool,
-    /// The body could not be decoded, or grew too large while it was.
-    failure: Option<UsageQuality>,
 }
 
 #[derive(Debug)]
 enum Framing {
-    /// Nothing but white space so far.
-    Undecided,
+    /// Nothing but white space so far, of what is announced as this.
+    Undecided(Format),
     Sse(Sse),
     Lines,
     Json,
@@ -235,39 +233,33 @@ enum Framing {
 
 impl Reader {
     fn new(format: Format, hint: Option<Dialect>) -> Self {
-        Self {
-            format,
-            framing: Framing::Undecided,
-            documents: Documents::new(hint),
-            is_cut: false,
-            failure: None,
-        }
+        Self { framing: Framing::Undecided(format), documents: Documents::new(hint) }
     }
 
     fn feed(&mut self, mut input: &[u8]) {
-        if let Framing::Undecided = self.framing {
+        if let Framing::Undecided(format) = self.framing {
             let Some(start) = input.iter().position(|byte| !is_blank(*byte)) else { return };
             input = &input[start..];
-            self.framing = self.framing_of(input[0]);
+            self.framing = self.framing_of(input[0], format);
         }
         match &mut self.framing {
             Framing::Sse(sse) => sse.feed(input, &mut self.documents),
             Framing::Lines => self.documents.feed_lines(input),
             Framing::Json => self.documents.feed(input),
             Framing::Messages(messages) => messages.feed(input, &mut self.documents),
-            Framing::Undecided | Framing::Foreign => {}
+            Framing::Undecided(_) | Framing::Foreign => {}
         }
     }
 
     /// Which framing a body has that begins with `first`: content types lie.
-    fn framing_of(&mut self, first: u8) -> Framing {
-        match (first, self.format) {
+    fn framing_of(&mut self, first: u8, format: Format) -> Framing {
+        match (first, format) {
             (b'{' | b'[', Format::Lines) => Framing::Lines,
             (b'{' | b'[', _) => Framing::Json,
             // The length of a message: none is so long that its first byte is used.
             (0, _) => {
                 self.documents.response.defer();
-                Framing::Messages(Box::new(EventStream::new()))
+                Framing::Messages(Box::new(EventStream::new(format == Format::EventMessages)))
             }
             (_, Format::EventStream) | (b'd' | b'e' | b'i' | b'r' | b':', _) => {
                 Framing::Sse(Sse::new(self.documents.response.hint()))
@@ -280,7 +272,7 @@ impl Reader {
     fn fail(&mut self, error: &io::Error) {
         self.framing = Framing::Foreign;
         self.documents = Documents::new(None);
-        self.failure = Some(match error.kind() {
+        self.documents.response.failure = Some(match error.kind() {
             io::ErrorKind::FileTooLarge => UsageQuality::Overflow,
             _ => UsageQuality::Malformed,
         });
@@ -291,9 +283,10 @@ impl Reader {
         match &mut self.framing {
             Framing::Sse(sse) => sse.finish(&mut self.documents),
             Framing::Messages(messages) => is_whole = messages.finish(),
-            Framing::Undecided | Framing::Lines | Framing::Json | Framing::Foreign => {}
+            Framing::Undecided(_) | Framing::Lines | Framing::Json | Framing::Foreign => {}
         }
-        self.is_cut |= !self.documents.finish() || !is_whole;
+        is_whole &= self.documents.finish();
+        self.documents.response.is_cut |= !is_whole;
     }
 
     /// Bytes that are held of the response, the state itself included.
@@ -302,7 +295,7 @@ impl Reader {
         let by_framing = match &self.framing {
             Framing::Sse(sse) => sse.held(),
             Framing::Messages(messages) => messages.held(),
-            Framing::Undecided | Framing::Lines | Framing::Json | Framing::Foreign => 0,
+            Framing::Undecided(_) | Framing::Lines | Framing::Json | Framing::Foreign => 0,
         };
         size_of::<Extractor>() + by_framing + self.documents.scanner.held() + self.documents.response.held()
     }
@@ -314,25 +307,25 @@ impl Reader {
     fn is_stream(&self) -> bool {
         match self.framing {
             Framing::Sse(_) | Framing::Lines | Framing::Messages(_) => true,
-            Framing::Json | Framing::Undecided | Framing::Foreign => self.documents.response.documents() > 1,
+            Framing::Json | Framing::Undecided(_) | Framing::Foreign => self.documents.response.is_of_many(),
         }
     }
 
     fn facts(&self, is_whole: bool) -> Facts<'_> {
         let response = &self.documents.response;
         let (tokens, doubt) = response.tokens();
-        let is_broken = self.documents.is_malformed || is_whole && self.is_cut;
+        let is_broken = response.is_malformed || is_whole && response.is_cut;
         let is_foreign = match &self.framing {
             Framing::Foreign => true,
-            Framing::Messages(messages) => !messages.is_known() && self.format != Format::EventMessages,
-            Framing::Undecided | Framing::Sse(_) | Framing::Lines | Framing::Json => false,
+            Framing::Messages(messages) => !messages.is_known(),
+            Framing::Undecided(_) | Framing::Sse(_) | Framing::Lines | Framing::Json => false,
         };
-        let quality = match (self.failure, doubt) {
+        let quality = match (response.failure, doubt) {
             (Some(failure), _) => failure,
             (None, _) if is_foreign => UsageQuality::Unsupported,
             (None, Some(flaw @ (UsageQuality::Overflow | UsageQuality::Malformed))) => flaw,
             (None, _) if is_broken && (tokens.is_unknown() || response.is_half()) => UsageQuality::Malformed,
-            (None, _) if matches!(self.framing, Framing::Undecided) => UsageQuality::Missing,
+            (None, _) if matches!(self.framing, Framing::Undecided(_)) => UsageQuality::Missing,
             (None, _) if !is_whole || response.is_half() => UsageQuality::Partial,
             (None, Some(doubt)) => doubt,
             (None, None) if tokens.is_unknown() => UsageQuality::Missing,
@@ -401,14 +394,12 @@ pub(crate) fn clean_name(name: Cow<'_, str>) -> Cow<'_, str> {
 struct Documents {
     scanner: Scanner,
     response: Response,
-    /// A document was not JSON.
-    is_malformed: bool,
 }
 
 impl Documents {
     fn new(hint: Option<Dialect>) -> Self {
         let first = hint.map_or(ExpectedId::NONE, |hint| dialect::PATHS.first(hint));
-        Self { scanner: Scanner::new(first), response: Response::new(hint), is_malformed: false }
+        Self { scanner: Scanner::new(first), response: Response::new(hint) }
     }
 
     fn has_model(&self) -> bool {
@@ -421,7 +412,8 @@ impl Documents {
 
     /// Reads on: documents one behind the other, or as elements of an array.
     fn feed(&mut self, input: &[u8]) {
-        self.scanner.feed(self.response.trie(), input, &mut self.response);
+        let mut reading = Reading::new(&mut self.response);
+        self.scanner.feed(reading.trie(), input, &mut reading);
     }
 
     /// Reads documents of a line each: one that is broken does not spoil the next.
@@ -436,7 +428,7 @@ impl Documents {
 
     /// What has been read of the document is not what was sent.
     fn spoil(&mut self) {
-        self.is_malformed = true;
+        self.response.is_malformed = true;
         self.scanner.reset();
         self.response.spoil();
     }
@@ -445,16 +437,16 @@ impl Documents {
     fn end(&mut self) {
         // As a rule it is.
         if !self.scanner.is_between_documents() {
-            self.is_malformed |= !self.finish();
+            self.response.is_malformed |= !self.finish();
         }
     }
 
     /// Says that nothing more comes of the document. Returns whether it was at its end.
     fn finish(&mut self) -> bool {
-        self.scanner.finish(&mut self.response);
+        self.scanner.finish(&mut Reading::new(&mut self.response));
         let is_whole = self.scanner.is_between_documents();
         if !is_whole {
-            self.is_malformed |= self.scanner.is_broken();
+            self.response.is_malformed |= self.scanner.is_broken();
             self.response.cut(self.scanner.open());
         }
         self.scanner.reset();

@@ -29,7 +29,7 @@ pub(in crate::extract) struct EventStream {
     payload: usize,
     wrap: Wrap,
     is_metadata: bool,
-    /// A message has begun as messages do.
+    /// A message has begun as messages do, or the body is announced as such.
     is_known: bool,
 }
 
@@ -44,7 +44,8 @@ enum Place {
 }
 
 impl EventStream {
-    pub(in crate::extract) fn new() -> Self {
+    /// `is_announced`: the body is announced as such a stream.
+    pub(in crate::extract) fn new(is_announced: bool) -> Self {
         Self {
             place: Place::Prelude,
             held: SmallVec::new(),
@@ -53,7 +54,7 @@ impl EventStream {
             payload: 0,
             wrap: Wrap::None,
             is_metadata: false,
-            is_known: false,
+            is_known: is_announced,
         }
     }
 

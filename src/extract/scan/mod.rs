@@ -96,7 +96,7 @@ pub(super) struct Scanner {
     /// The last byte of the string was a backslash that escapes the next.
     escaped: bool,
     /// Containers that are open within the skipped one.
-    nested: u64,
+    nested: u32,
     /// The key that comes next, as a rule.
     expected: ExpectedId,
     /// The one that a document begins with.
@@ -327,7 +327,7 @@ impl Scanner {
         let depth = usize::from(self.depth).min(MAX_DEPTH);
         let is_sparse = |depth: &usize| self.arrays >> depth & 1 == 1 && trie.is_sparse(self.stack[*depth]);
         let Some(list) = (0..depth).find(is_sparse) else { return false };
-        self.nested = (depth - list - 1) as u64;
+        self.nested = (depth - list - 1) as u32;
         self.expected = trie.next_of(self.stack[list]);
         self.depth = list as u8;
         // Whoever wants the list has been told.
@@ -347,7 +347,8 @@ impl Scanner {
     fn skip(&mut self, input: &[u8], at: usize, mut place: Place, is_broken: bool) -> Option<usize> {
         let end = container_end(input, at, &mut place);
         if end.is_none() {
-            self.nested = place.nested;
+            // Nobody sends as many.
+            self.nested = u32::try_from(place.nested).unwrap_or(u32::MAX);
             self.escaped = place.is_escaped;
             self.state = State::Skip { in_text: place.in_text, is_broken };
         }
@@ -387,7 +388,7 @@ impl Scanner {
         is_broken: bool,
         visit: &mut impl Visit,
     ) -> Option<usize> {
-        let place = Place { nested: self.nested, in_text, is_escaped: self.escaped };
+        let place = Place { nested: self.nested.into(), in_text, is_escaped: self.escaped };
         let end = self.skip(input, 0, place, is_broken)?;
         self.escaped = false;
         tell(visit, self.node, Scalar::Other);

@@ -10,6 +10,7 @@ use crate::{
     extract::{Dialect, Extractor, Format},
     index::{self, Dimension, Filter, Grouping, Interval, Pattern, Query},
     queue, store,
+    texts::Texts,
 };
 
 /// A body that is read alone.
@@ -24,10 +25,10 @@ pub enum Api {
 /// Reads a body in pieces, as the layer does.
 pub fn total_tokens<'a>(api: Api, pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<u64> {
     let mut extractor = match api {
-        Api::Chat => Extractor::new(Format::Json, Some(Dialect::OpenAi)),
-        Api::ChatStream => Extractor::new(Format::EventStream, Some(Dialect::OpenAi)),
-        Api::GeminiStream => Extractor::new(Format::EventStream, Some(Dialect::Gemini)),
-        Api::Images => Extractor::new(Format::Json, Some(Dialect::Responses)),
+        Api::Chat => Extractor::new(Format::Json, Some(Dialect::OpenAi), Texts::default()),
+        Api::ChatStream => Extractor::new(Format::EventStream, Some(Dialect::OpenAi), Texts::default()),
+        Api::GeminiStream => Extractor::new(Format::EventStream, Some(Dialect::Gemini), Texts::default()),
+        Api::Images => Extractor::new(Format::Json, Some(Dialect::Responses), Texts::default()),
     };
     pieces.into_iter().for_each(|piece| extractor.feed(piece));
     extractor.finish();

@@ -72,7 +72,7 @@ impl UsageHint {
     #[must_use]
     pub fn upstream(mut self, host: &str) -> Self {
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-        self.provider = self.provider.or_else(|| provider::of_host(host).map(Cow::Borrowed));
+        self.provider = self.provider.or_else(|| provider::of_host(host).map(|name| Cow::Borrowed(*name)));
         self
     }
 

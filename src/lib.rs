@@ -147,6 +147,7 @@ mod service;
 mod store;
 mod sync;
 mod tap;
+mod texts;
 mod usage;
 mod writer;
 

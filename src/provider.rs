@@ -62,8 +62,11 @@ static DOMAINS: &[(&str, &str)] = &[
     ("snowflakecomputing.com", "snowflake"),
 ];
 
+/// A name in half the room, to be kept for each call.
+pub(crate) type Name = &'static &'static str;
+
 /// Who is behind a host.
-pub(crate) fn of_host(host: &str) -> Option<&'static str> {
+pub(crate) fn of_host(host: &str) -> Option<Name> {
     const MAX: usize = 128;
     let mut lower = [0; MAX];
     let lower = lower.get_mut(..host.len())?;
@@ -76,16 +79,16 @@ pub(crate) fn of_host(host: &str) -> Option<&'static str> {
         .strip_suffix("aiplatform.googleapis.com")
         .is_some_and(|region| region.is_empty() || region.ends_with('-'))
     {
-        return Some("gcp.vertex_ai");
+        return Some(&"gcp.vertex_ai");
     }
     let is_amazon = host.ends_with(".amazonaws.com") || host.ends_with(".api.aws");
     if is_amazon && (host.starts_with("bedrock-runtime") || host.starts_with("bedrock-mantle.")) {
-        return Some("aws.bedrock");
+        return Some(&"aws.bedrock");
     }
     let mut domain = host;
     loop {
         if let Ok(at) = DOMAINS.binary_search_by_key(&domain, |(known, _)| known) {
-            return Some(DOMAINS[at].1);
+            return Some(&DOMAINS[at].1);
         }
         domain = domain.split_once('.')?.1;
     }
@@ -143,15 +146,15 @@ struct Has {
 }
 
 /// Who can be told from the head of a response that has the form of many.
-pub(crate) fn of_headers(headers: &HeaderMap) -> Option<&'static str> {
+pub(crate) fn of_headers(headers: &HeaderMap) -> Option<Name> {
     headers.keys().find_map(|name| match name.as_str() {
-        "anthropic-organization-id" => Some("anthropic"),
+        "anthropic-organization-id" => Some(&"anthropic"),
         // Azure's gateway, which may be followed by what OpenAI itself sends.
-        "apim-request-id" => Some("azure.ai.openai"),
-        "fireworks-server-processing-time" => Some("fireworks"),
-        "mistral-correlation-id" => Some("mistral_ai"),
-        "x-ds-trace-id" => Some("deepseek"),
-        "x-groq-region" => Some("groq"),
+        "apim-request-id" => Some(&"azure.ai.openai"),
+        "fireworks-server-processing-time" => Some(&"fireworks"),
+        "mistral-correlation-id" => Some(&"mistral_ai"),
+        "x-ds-trace-id" => Some(&"deepseek"),
+        "x-groq-region" => Some(&"groq"),
         _ => None,
     })
 }
@@ -216,7 +219,7 @@ mod tests {
             ("127.0.0.1", None),
             ("", None),
         ] {
-            assert_eq!(of_host(host), expected, "{host}");
+            assert_eq!(of_host(host).copied(), expected, "{host}");
         }
         assert_eq!(of_host(&"a.".repeat(1000)), None);
     }

@@ -7,15 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Method;
-use smallvec::SmallVec;
-
 use crate::{
     Ending, KeyHash, Timestamp, Tokens, UsageEvent, UsageHint, UsageQuality,
-    endpoint::{self, Endpoint},
+    endpoint::{self, Call},
     event::{CLIENT_CLOSED_REQUEST, EventRef, Show, UNKNOWN_MODEL},
-    extract::{self, Dialect, Facts},
+    extract::{self, Dialect},
     provider,
+    texts::Texts,
 };
 
 /// What the queue carries: an event once the writer's thread looks at it.
@@ -46,34 +44,34 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// All that an event is made of, as the request's path knows it: texts as they were sent, and a row of a table where a
-/// name is to be looked up.
+/// What is known of a call beside its answer, as the request's path knows it: a row of a table where a name is to be
+/// looked up. With [`Told`] it is all that an event is made of.
 ///
 /// It goes through the queue as it is. What else watched the call is twice as large and stays with the thread that served
 /// it, whose allocator and caches have it at hand for the next one; sent along, it would cost either thread more than
 /// all of this.
 pub(crate) struct Record {
     pub(crate) timestamp: Timestamp,
-    pub(crate) endpoint: Endpoint,
+    /// `None`: what it calls is not known.
+    pub(crate) call: Option<&'static Call>,
     pub(crate) key: Option<KeyHash>,
     pub(crate) status: u16,
     pub(crate) end: Ending,
     /// Whether the answer came as events; `None`, if there was no answer.
     pub(crate) is_stream: Option<bool>,
-    /// `None`: not over yet.
-    pub(crate) duration: Option<Elapsed>,
     pub(crate) first_byte: Option<Elapsed>,
     /// Who serves it, as far as the request's host or the response's headers tell.
-    pub(crate) provider: Option<&'static str>,
+    pub(crate) provider: Option<provider::Name>,
     pub(crate) hint: Option<Box<UsageHint>>,
-    pub(crate) texts: Texts,
 }
 
-/// What the response says of itself, but for its texts.
+/// What became known with the end of the answer.
 pub(crate) struct Told {
-    quality: UsageQuality,
-    dialect: Option<Dialect>,
-    counts: Counts,
+    pub(crate) duration: Elapsed,
+    pub(crate) texts: Texts,
+    pub(crate) quality: UsageQuality,
+    pub(crate) dialect: Option<Dialect>,
+    pub(crate) counts: Counts,
 }
 
 /// A time in nanoseconds: at least one, so that an option of it takes no more room.
@@ -93,47 +91,9 @@ impl From<Elapsed> for Duration {
     }
 }
 
-/// Texts, one behind the other.
-pub(crate) struct Texts {
-    /// With room for what calls have as a rule; more costs an allocation.
-    bytes: SmallVec<[u8; 112]>,
-    /// Where `METHOD /path` ends, the name of the request behind it, and the model behind that; then comes the error.
-    ends: [u32; 3],
-}
-
-impl Texts {
-    fn new(method: &Method, path: &str) -> Self {
-        let mut bytes = SmallVec::from_slice(method.as_str().as_bytes());
-        bytes.push(b' ');
-        bytes.extend_from_slice(path.as_bytes());
-        let ends = [bytes.len() as u32; 3];
-        Self { bytes, ends }
-    }
-
-    /// The name that the request goes by, in place of what it was before.
-    pub(crate) fn set_request_id(&mut self, request_id: &[u8]) {
-        self.bytes.truncate(self.ends[0] as usize);
-        self.bytes.extend_from_slice(request_id);
-        self.ends[1] = self.bytes.len() as u32;
-    }
-
-    fn set_answer(&mut self, facts: &Facts<'_>) {
-        self.bytes.truncate(self.ends[1] as usize);
-        self.bytes.extend_from_slice(facts.model.as_bytes());
-        self.ends[2] = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(facts.error_type.as_bytes());
-    }
-
-    fn get(&self) -> [Cow<'_, str>; 4] {
-        let [target, request_id, model] = self.ends.map(|end| end as usize);
-        [0..target, target..request_id, request_id..model, model..self.bytes.len()]
-            .map(|range| String::from_utf8_lossy(&self.bytes[range]))
-    }
-}
-
 /// [`Tokens`], without the room that options take.
 #[derive(Clone, Copy, Default)]
-struct Counts {
+pub(crate) struct Counts {
     present: u8,
     values: [u64; 7],
 }
@@ -162,26 +122,18 @@ impl From<Counts> for Tokens {
 
 impl Record {
     /// Of a call that has begun, and whose client will have left it if nothing else becomes known.
-    pub(crate) fn new(endpoint: Endpoint, method: &Method, path: &str) -> Self {
+    pub(crate) fn new(call: Option<&'static Call>) -> Self {
         Self {
             timestamp: Timestamp::now(),
-            endpoint,
+            call,
             key: None,
             status: CLIENT_CLOSED_REQUEST,
             end: Ending::ClientClosed,
             is_stream: None,
-            duration: None,
             first_byte: None,
             provider: None,
             hint: None,
-            texts: Texts::new(method, path),
         }
-    }
-
-    /// Takes over the texts of what the response says of itself, and gives the rest.
-    pub(crate) fn tell(&mut self, facts: &Facts<'_>) -> Told {
-        self.texts.set_answer(facts);
-        Told { quality: facts.quality, dialect: facts.dialect, counts: facts.tokens.into() }
     }
 
     fn show<R>(&self, told: &Told, look: impl FnOnce(EventRef<'_>) -> R) -> R {
@@ -192,18 +144,18 @@ impl Record {
                 .map(extract::clean_name)
                 .and_then(named)
         };
-        let [target, request_id, model, error_type] = self.texts.get();
+        let [target, request_id, model, error_type] = told.texts.all();
         let (method, path) = target.split_once(' ').unwrap_or_default();
 
         let asked = endpoint::model(path).map(extract::clean_name).and_then(named);
         let asked = asked.or_else(|| hinted(|hint| &hint.model));
         let model = [&*model, asked.as_deref().unwrap_or_default(), UNKNOWN_MODEL];
         let model = model.into_iter().find(|model| !model.is_empty()).unwrap_or_default();
-        let (operation, call_provider, is_stream) = match self.endpoint {
-            Endpoint::Call(call) => (Some(call.operation), call.provider, call.is_stream),
-            Endpoint::Unknown | Endpoint::Ignored => (None, None, false),
+        let (operation, call_provider, is_stream) = match self.call {
+            Some(call) => (Some(call.operation), call.provider, call.is_stream),
+            None => (None, None, false),
         };
-        let known = provider::of_path(path).or(self.provider);
+        let known = provider::of_path(path).or(self.provider.copied());
         let provider = known.or(call_provider).or_else(|| told.dialect.and_then(Dialect::provider));
         let hinted_provider = hinted(|hint| &hint.provider);
         let endpoint = match endpoint::template(path) {
@@ -225,7 +177,7 @@ impl Record {
             stream: self.is_stream.map(|came_as_stream| is_stream || came_as_stream),
             usage: Some(told.quality),
             end: Some(self.end),
-            duration: self.duration.map(Duration::from),
+            duration: Some(told.duration.into()),
             time_to_first_byte: self.first_byte.map(Duration::from),
             error_type: Some(&*error_type).filter(|error| !error.is_empty()),
         })
@@ -248,26 +200,6 @@ mod tests {
             let [input, output, total, cache_read, cache_write, cache_write_1h, reasoning] = all;
             let tokens = Tokens { input, output, total, cache_read, cache_write, cache_write_1h, reasoning };
             prop_assert_eq!(Tokens::from(Counts::from(tokens)), tokens);
-        }
-
-        #[test]
-        fn texts_are_told_apart_however_long_they_are(
-            path in "/[a-z]{0,200}",
-            ids in ["[a-z0-9]{0,130}", "[a-z0-9]{0,130}"],
-            model in "[a-z0-9]{0,200}",
-            error in "[a-z_]{0,64}",
-        ) {
-            let mut record = Record::new(Endpoint::Unknown, &Method::POST, &path);
-            record.texts.set_request_id(ids[0].as_bytes());
-            record.texts.set_request_id(ids[1].as_bytes());
-            record.tell(&Facts {
-                model: &model,
-                error_type: &error,
-                dialect: None,
-                tokens: Tokens::default(),
-                quality: UsageQuality::Missing,
-            });
-            prop_assert_eq!(record.texts.get(), [&*format!("POST {path}"), &*ids[1], &*model, &*error]);
         }
     }
 }

@@ -19,11 +19,12 @@ use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header, response}
 
 use crate::{
     Ending, Tokens, UsageHint,
-    endpoint::Endpoint,
-    extract::{Extractor, Format},
+    endpoint::{Call, Endpoint},
+    extract::{Extractor, Facts, Format},
     key, provider,
     queue::Recorder,
-    record::{Elapsed, Entry, Record},
+    record::{Elapsed, Entry, Record, Told},
+    texts::Texts,
 };
 
 /// Made once: a name that is a text is read as one at each look.
@@ -85,35 +86,37 @@ impl Tap {
         if let Some(watch) = &mut self.watch {
             let is_only = watch.record.first_byte.is_none();
             watch.data(data);
-            if is_only {
-                // One look at the clock does for both.
-                watch.record.duration = watch.record.first_byte;
-            }
+            // One look at the clock does for both.
+            let duration = watch.record.first_byte.filter(|_| is_only);
+            self.settle_after(Ending::Complete, duration);
         }
-        self.settle(Ending::Complete);
     }
 
     /// The response has ended. Only the first end counts.
     pub(crate) fn settle(&mut self, end: Ending) {
+        self.settle_after(end, None);
+    }
+
+    fn settle_after(&mut self, end: Ending, duration: Option<Elapsed>) {
         if let Some(watch) = self.watch.take() {
-            watch.settle(end);
+            watch.settle(end, duration);
         }
     }
 
     /// The inner service has failed before there was a response.
     pub(crate) fn fail(&mut self) {
-        if let Some(mut watch) = self.watch.take() {
+        if let Some(watch) = &mut self.watch {
             watch.record.status = StatusCode::BAD_GATEWAY.as_u16();
-            watch.settle(Ending::UpstreamError);
         }
+        self.settle(Ending::UpstreamError);
     }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        if let Some(mut watch) = self.watch.take() {
+        if let Some(watch) = &mut self.watch {
             let end = watch.end_when_dropped();
-            watch.settle(end);
+            self.settle(end);
         }
     }
 }
@@ -152,14 +155,15 @@ impl Watch {
         hint: Option<UsageHint>,
         request: &Request<B>,
     ) -> Self {
-        let dialect = match endpoint {
-            Endpoint::Call(call) => call.dialect,
+        let call = match endpoint {
+            Endpoint::Call(call) => Some(call),
             Endpoint::Unknown | Endpoint::Ignored => None,
         };
         let (method, uri) = (request.method(), request.uri());
-        let mut record = Record::new(endpoint, method, uri.path());
+        let mut record = Record::new(call);
         record.key = key::of_request(request.headers(), uri);
-        record.texts.set_request_id(request_id(request.headers()));
+        let mut texts = Texts::new(method, uri.path());
+        texts.set_request_id(request_id(request.headers()));
         record.provider = uri.host().and_then(provider::of_host);
         let is_forced = hint.as_ref().is_some_and(|hint| hint.record == Some(true));
         record.hint = hint.map(Box::new);
@@ -172,7 +176,7 @@ impl Watch {
             started: Instant::now(),
             left: UNKNOWN,
             announced: None,
-            extractor: Extractor::new(Format::Unknown, dialect),
+            extractor: Extractor::new(Format::Unknown, call.and_then(|call| call.dialect), texts),
             record,
         }
     }
@@ -189,26 +193,23 @@ impl Watch {
         }
         let content_type = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
         let format = Format::of(content_type);
-        if self.record.endpoint == Endpoint::Unknown && format == Format::Unknown && !self.is_forced {
+        if self.record.call.is_none() && format == Format::Unknown && !self.is_forced {
             return false;
         }
         self.extractor.expect(format);
+        let of_response = request_id(&head.headers);
+        if !of_response.is_empty() {
+            self.extractor.set_request_id(of_response);
+        }
         if head.headers.contains_key(header::CONTENT_ENCODING) {
             let codings = head.headers.get_all(header::CONTENT_ENCODING).iter();
             let codings = codings
                 .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
                 .map(<[u8]>::trim_ascii);
-            let plain = mem::replace(&mut self.extractor, Extractor::new(Format::Unknown, None));
-            self.extractor = plain.encoded(codings);
-        }
-        let of_response = request_id(&head.headers);
-        if !of_response.is_empty() {
-            self.record.texts.set_request_id(of_response);
+            self.extractor = mem::take(&mut self.extractor).encoded(codings);
         }
         self.left = length.or_else(|| content_length(&head.headers)).unwrap_or(UNKNOWN);
-        if let Endpoint::Call(call) = self.record.endpoint
-            && call.has_usage_headers()
-        {
+        if self.record.call.is_some_and(Call::has_usage_headers) {
             self.announced = bedrock_tokens(&head.headers).map(Box::new);
         }
         if self.record.provider.is_none() {
@@ -260,12 +261,12 @@ impl Watch {
         }
     }
 
-    fn settle(mut self: Box<Self>, end: Ending) {
+    fn settle(mut self: Box<Self>, end: Ending, duration: Option<Elapsed>) {
         self.extractor.finish();
-        if self.record.endpoint == Endpoint::Unknown && !self.is_forced && !self.extractor.has_usage() {
+        if self.record.call.is_none() && !self.is_forced && !self.extractor.has_usage() {
             return;
         }
-        self.record.duration.get_or_insert_with(|| Elapsed::since(self.started));
+        let duration = duration.unwrap_or_else(|| Elapsed::since(self.started));
         let is_success = (200..300).contains(&self.record.status);
         self.record.end = match end {
             // The provider's word for a failure, inside an answer that began well.
@@ -279,16 +280,17 @@ impl Watch {
         if let Some(announced) = &self.announced {
             facts.add_announced(announced);
         }
-        let told = self.record.tell(&facts);
-        let Self { recorder, record, .. } = *self;
-        recorder.push(Entry::Watched(record, told));
+        let Facts { quality, dialect, tokens, .. } = facts;
+        let Self { recorder, record, extractor, .. } = *self;
+        let texts = extractor.into_texts();
+        recorder
+            .push(Entry::Watched(record, Told { duration, texts, quality, dialect, counts: tokens.into() }));
     }
 }
 
 /// The name that a request goes by in logs, under whichever of the usual names, best first.
 fn request_id(headers: &HeaderMap) -> &[u8] {
     const NAMES: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id"];
-    const MAX: usize = 128;
     // One walk over the headers, most of which have another ending, costs less than to look for each name.
     let mut best = NAMES.len();
     let mut id: &[u8] = &[];
@@ -301,7 +303,7 @@ fn request_id(headers: &HeaderMap) -> &[u8] {
             id = value.as_bytes();
         }
     }
-    &id[..id.len().min(MAX)]
+    id
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -12,7 +12,7 @@ use super::{
     text,
     trie::NodeId,
 };
-use crate::UsageQuality;
+use crate::{UsageQuality, texts::Texts};
 
 /// Most that may be held of a response while it passes, in bytes; see [`Reader::held`].
 const MAX_HELD: usize = 64 << 10;
@@ -82,7 +82,7 @@ impl<'a> Plan<'a> {
     }
 
     fn extractor(&self) -> Extractor {
-        Extractor::new(self.format, self.hint)
+        Extractor::new(self.format, self.hint, Texts::default())
     }
 
     /// Reads `body` whole and in pieces, which has to be the same.
@@ -138,13 +138,13 @@ pub(crate) fn scan(mut input: &[u8]) {
 /// Server-sent events say what they say when they are first taken apart by the letter of the specification.
 pub(crate) fn sse(mut input: &[u8]) {
     let Some(plan) = Plan::take(&mut input) else { return };
-    let stream = plan.read(|| Extractor::new(Format::EventStream, None), input);
+    let stream = plan.read(|| Extractor::new(Format::EventStream, None, Texts::default()), input);
     // The reader is easy about what stands before the first line, and about what is announced as events and is none.
     let start = input.iter().position(|byte| !is_blank(*byte)).unwrap_or(input.len());
     if !matches!(input.get(start), Some(b'd' | b'e' | b'i' | b'r' | b':')) {
         return;
     }
-    let mut documents = Documents::new(None);
+    let mut documents = Documents::new(None, Texts::default());
     let mut is_done = false;
     for data in events(&input[start..]) {
         is_done = data.starts_with(b"[") && data.trim_ascii_end() == b"[DONE]";
@@ -205,7 +205,7 @@ fn events(text: &[u8]) -> Vec<Vec<u8>> {
 pub(crate) fn event_stream(mut input: &[u8]) {
     const KINDS: [&str; 3] = ["chunk", "metadata", "contentBlockDelta"];
     let Some(plan) = Plan::take(&mut input) else { return };
-    let mut documents = Documents::new(plan.hint);
+    let mut documents = Documents::new(plan.hint, Texts::default());
     documents.response.defer();
     let mut body = Vec::new();
     let mut is_damaged = false;
@@ -230,7 +230,7 @@ pub(crate) fn event_stream(mut input: &[u8]) {
             documents.response.commit();
         }
     }
-    let stream = plan.read(|| Extractor::new(Format::EventMessages, plan.hint), &body);
+    let stream = plan.read(|| Extractor::new(Format::EventMessages, plan.hint, Texts::default()), &body);
     let facts = stream.facts(true);
     assert_eq!(facts.tokens, documents.response.tokens().0);
     assert!(!is_damaged || facts.quality == UsageQuality::Malformed);

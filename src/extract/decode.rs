@@ -95,7 +95,7 @@ impl Decoder {
 /// The reader, once the chain that leads to it is gone.
 fn take(end: Arc<Mutex<End>>) -> Reader {
     let mut end = end.lock().unwrap_or_else(PoisonError::into_inner);
-    std::mem::replace(&mut end.reader, Reader::new(super::Format::Unknown, None))
+    std::mem::replace(&mut end.reader, Reader::empty())
 }
 
 impl fmt::Debug for Decoder {
@@ -292,7 +292,6 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-    use crate::extract::Format;
 
     /// What follows the end of an inner body is not looked at for ever.
     #[test]
@@ -323,7 +322,7 @@ mod tests {
                             .read_to_end(&mut encoded),
                     ),
                 }
-                let reader = Reader::new(Format::Unknown, None);
+                let reader = Reader::empty();
                 let mut decoder = Decoder::new([&b"deflate"[..], outer.as_bytes()], reader).unwrap();
                 decoder.feed(&encoded);
                 decoder.finish();

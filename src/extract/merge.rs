@@ -1,14 +1,15 @@
 //! What the documents of one response say together.
 
-use smallvec::SmallVec;
-
 use super::{
     dialect::{self, Action, Dialect, KINDS, Kind, Merge, PATHS, Part, Signal, Slot},
     scan::{Scalar, Visit},
     text,
     trie::{NodeId, Trie},
 };
-use crate::event::{Tokens, UsageQuality};
+use crate::{
+    event::{Tokens, UsageQuality},
+    texts::Texts,
+};
 
 /// Counts as a provider sent them. 32 bits hold any count of one response; what does not fit is none.
 #[derive(Clone, Copy, Debug)]
@@ -157,17 +158,17 @@ pub(super) struct Response {
     is_near_end: bool,
     is_terminal: bool,
     is_error: bool,
-    model: SmallVec<[u8; 40]>,
+    /// The model, and the name of an error, are put here, with the others that the call has.
+    texts: Texts,
     /// The model is that of a document which is still to be committed.
     is_model_pending: bool,
-    /// The name of an error. Or the last word at [`Signal::Code`], as long as there is no better, which is one only if there
-    /// is an error at all.
-    error_type: SmallVec<[u8; 16]>,
+    /// The name of the error is none, or the last word at [`Signal::Code`], as long as there is no better, which is one only
+    /// if there is an error at all.
     is_code: bool,
 }
 
 impl Response {
-    pub(super) fn new(hint: Option<Dialect>) -> Self {
+    pub(super) fn new(hint: Option<Dialect>, texts: Texts) -> Self {
         Self {
             hint,
             document: Document::EMPTY,
@@ -188,9 +189,8 @@ impl Response {
             is_near_end: false,
             is_terminal: false,
             is_error: false,
-            model: SmallVec::new(),
+            texts,
             is_model_pending: false,
-            error_type: SmallVec::new(),
             is_code: true,
         }
     }
@@ -206,7 +206,7 @@ impl Response {
     }
 
     pub(super) fn has_model(&self) -> bool {
-        !self.model.is_empty()
+        !self.texts.model().is_empty()
     }
 
     pub(super) fn has_usage(&self) -> bool {
@@ -229,11 +229,31 @@ impl Response {
     }
 
     pub(super) fn model(&self) -> &str {
-        text::of_name(&self.model)
+        text::of_name(self.texts.model())
     }
 
     pub(super) fn error_type(&self) -> &str {
-        if self.is_code && !self.is_error { "" } else { text::of_name(&self.error_type) }
+        if self.is_code && !self.is_error { "" } else { text::of_name(self.texts.error_type()) }
+    }
+
+    /// The texts that the call has; of an answer, those that count.
+    pub(super) fn into_texts(mut self) -> Texts {
+        if self.error_type().is_empty() {
+            self.texts.set_error_type(b"");
+        }
+        self.texts
+    }
+
+    /// The texts that the call had before there was an answer.
+    pub(super) fn take_texts(&mut self) -> Texts {
+        let mut texts = std::mem::take(&mut self.texts);
+        texts.set_model(b"");
+        texts.set_error_type(b"");
+        texts
+    }
+
+    pub(super) fn set_request_id(&mut self, request_id: &[u8]) {
+        self.texts.set_request_id(request_id);
     }
 
     pub(super) fn dialect(&self) -> Option<Dialect> {
@@ -253,7 +273,7 @@ impl Response {
     /// The first name counts.
     fn set_error_type(&mut self, name: &[u8]) {
         if self.is_code && !name.is_empty() {
-            self.error_type = text::word(name, MAX_ERROR_TYPE);
+            self.texts.set_error_type(&text::word(name, MAX_ERROR_TYPE));
             self.is_code = false;
         }
     }
@@ -282,7 +302,7 @@ impl Response {
         self.reset_document();
         self.is_spoiled = true;
         if std::mem::take(&mut self.is_model_pending) {
-            self.model.clear();
+            self.texts.set_model(b"");
         }
     }
 
@@ -549,13 +569,7 @@ impl Response {
     /// Bytes that are held beside the state itself.
     #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {
-        [
-            (self.model.spilled(), self.model.capacity()),
-            (self.error_type.spilled(), self.error_type.capacity()),
-        ]
-        .iter()
-        .map(|(is_spilled, capacity)| if *is_spilled { *capacity } else { 0 })
-        .sum()
+        self.texts.held() + self.rare.as_ref().map_or(0, |rare| size_of_val(&**rare))
     }
 
     /// Whatever stood at or below `node` in this document, as `slots` say, does not count any more: the key is there
@@ -643,7 +657,7 @@ impl Response {
             (Signal::Code, Scalar::Text(word)) if !word.is_empty() => {
                 self.document.has_code = true;
                 if self.is_code {
-                    self.error_type = text::word(word, MAX_ERROR_TYPE);
+                    self.texts.set_error_type(&text::word(word, MAX_ERROR_TYPE));
                 }
             }
             (Signal::Lifetime, Scalar::Text(lifetime)) => {
@@ -693,13 +707,13 @@ impl Response {
             (Some(Action::Count(count)), value) => self.count_other(node, count, value),
             (Some(Action::Signal(signal)), value) => self.signal(node, signal, value),
             (Some(Action::Model), Scalar::Text(name)) => {
-                if name == &*self.model {
+                if name == self.texts.model() {
                     // As in the document before, as a rule.
                     return;
                 }
                 let name = text::name(name, MAX_MODEL);
                 if !name.is_empty() {
-                    self.model = name;
+                    self.texts.set_model(&name);
                     self.is_model_pending = self.is_deferred;
                 }
             }

@@ -29,7 +29,10 @@ use self::{
     scan::Scanner,
     trie::ExpectedId,
 };
-use crate::event::{Tokens, UsageQuality};
+use crate::{
+    event::{Tokens, UsageQuality},
+    texts::Texts,
+};
 
 /// What a response's `Content-Type` says of its body. The body itself has the last word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,10 +94,24 @@ enum Source {
     Unknown(Box<Reader>),
 }
 
+/// Of nothing, to stand where another one is taken from.
+impl Default for Extractor {
+    fn default() -> Self {
+        Self { source: Source::Plain(Reader::empty()) }
+    }
+}
+
 impl Extractor {
-    /// `hint` is the dialect of the endpoint, where it is known.
-    pub(crate) fn new(format: Format, hint: Option<Dialect>) -> Self {
-        Self { source: Source::Plain(Reader::new(format, hint)) }
+    /// `hint` is the dialect of the endpoint, where it is known. What the answer says in words comes to `texts`.
+    pub(crate) fn new(format: Format, hint: Option<Dialect>, texts: Texts) -> Self {
+        Self { source: Source::Plain(Reader::new(format, hint, texts)) }
+    }
+
+    /// The name that the request goes by, before the body.
+    pub(crate) fn set_request_id(&mut self, request_id: &[u8]) {
+        if let Source::Plain(reader) = &mut self.source {
+            reader.documents.response.set_request_id(request_id);
+        }
     }
 
     /// Says what the response's `Content-Type` says, before the body.
@@ -146,7 +163,7 @@ impl Extractor {
     pub(crate) fn skip(&mut self) {
         self.finish();
         if let Source::Plain(reader) = &mut self.source {
-            let reader = std::mem::replace(reader, Reader::new(Format::Unknown, None));
+            let reader = std::mem::replace(reader, Reader::empty());
             self.source = Source::Unknown(Box::new(reader));
         }
     }
@@ -202,6 +219,15 @@ impl Extractor {
         }
     }
 
+    /// The texts that the call has. Known after [`finish`](Self::finish).
+    pub(crate) fn into_texts(self) -> Texts {
+        match self.source {
+            Source::Plain(reader) => reader.documents.response.into_texts(),
+            Source::Unknown(reader) => reader.documents.response.into_texts(),
+            Source::Encoded(_) => Texts::default(),
+        }
+    }
+
     fn reader(&self) -> Option<&Reader> {
         match &self.source {
             Source::Plain(reader) => Some(reader),
@@ -232,8 +258,13 @@ enum Framing {
 }
 
 impl Reader {
-    fn new(format: Format, hint: Option<Dialect>) -> Self {
-        Self { framing: Framing::Undecided(format), documents: Documents::new(hint) }
+    fn new(format: Format, hint: Option<Dialect>, texts: Texts) -> Self {
+        Self { framing: Framing::Undecided(format), documents: Documents::new(hint, texts) }
+    }
+
+    /// Of nothing, to stand where another one is taken from.
+    fn empty() -> Self {
+        Self::new(Format::Unknown, None, Texts::default())
     }
 
     fn feed(&mut self, mut input: &[u8]) {
@@ -271,7 +302,7 @@ impl Reader {
     /// The body could not be decoded to its end: what was read of it is nothing to rely on.
     fn fail(&mut self, error: &io::Error) {
         self.framing = Framing::Foreign;
-        self.documents = Documents::new(None);
+        self.documents = Documents::new(None, self.documents.response.take_texts());
         self.documents.response.failure = Some(match error.kind() {
             io::ErrorKind::FileTooLarge => UsageQuality::Overflow,
             _ => UsageQuality::Malformed,
@@ -397,9 +428,9 @@ struct Documents {
 }
 
 impl Documents {
-    fn new(hint: Option<Dialect>) -> Self {
+    fn new(hint: Option<Dialect>, texts: Texts) -> Self {
         let first = hint.map_or(ExpectedId::NONE, |hint| dialect::PATHS.first(hint));
-        Self { scanner: Scanner::new(first), response: Response::new(hint) }
+        Self { scanner: Scanner::new(first), response: Response::new(hint, texts) }
     }
 
     fn has_model(&self) -> bool {

@@ -36,16 +36,13 @@ pub(super) fn count(number: &[u8]) -> Result<u32, NotACount> {
 }
 
 /// A JSON string as a name: escapes resolved, control characters removed, trimmed, at most `max` bytes.
-pub(super) fn name<const N: usize>(raw: &[u8], max: usize) -> SmallVec<[u8; N]>
-where
-    [u8; N]: smallvec::Array<Item = u8>,
-{
+pub(super) fn name(raw: &[u8], max: usize) -> Cow<'_, [u8]> {
     // Without an end before the last byte, so that the compiler makes vectors of it.
     let is_plain = |all: bool, byte: &u8| all & (*byte > b' ') & (*byte < 0x7F) & (*byte != b'\\');
     if raw.len() <= max && raw.iter().fold(true, is_plain) {
-        return SmallVec::from_slice(raw);
+        return Cow::Borrowed(raw);
     }
-    SmallVec::from_slice(clean(&unescape(raw), max).as_bytes())
+    Cow::Owned(clean(&unescape(raw), max).into_bytes())
 }
 
 /// What [`name`] and [`word`] have made, as text.
@@ -62,10 +59,7 @@ pub(super) fn clean(text: &str, max: usize) -> String {
 }
 
 /// A JSON string as a word of a provider's vocabulary: what is no letter, digit or mark of a name becomes `_`.
-pub(super) fn word<const N: usize>(raw: &[u8], max: usize) -> SmallVec<[u8; N]>
-where
-    [u8; N]: smallvec::Array<Item = u8>,
-{
+pub(super) fn word(raw: &[u8], max: usize) -> SmallVec<[u8; 64]> {
     let is_word =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':' | b'/');
     raw.iter().take(max).map(|byte| if is_word(byte) { *byte } else { b'_' }).collect()
@@ -148,7 +142,7 @@ mod tests {
     }
 
     fn named(raw: &str) -> String {
-        String::from_utf8(name::<40>(raw.as_bytes(), 20).to_vec()).unwrap()
+        String::from_utf8(name(raw.as_bytes(), 20).into_owned()).unwrap()
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     fmt,
     num::NonZeroU64,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -47,9 +48,9 @@ impl fmt::Debug for Entry {
 /// What is known of a call beside its answer, as the request's path knows it: a row of a table where a name is to be
 /// looked up. With [`Told`] it is all that an event is made of.
 ///
-/// It goes through the queue as it is. What else watched the call is twice as large and stays with the thread that served
-/// it, whose allocator and caches have it at hand for the next one; sent along, it would cost either thread more than
-/// all of this.
+/// The two go through the queue as they are. What else watched the call is larger still and stays with the thread that
+/// served it, whose allocator and caches have it at hand for the next one; sent along, it would cost either thread more
+/// than all of this.
 pub(crate) struct Record {
     pub(crate) timestamp: Timestamp,
     /// `None`: what it calls is not known.
@@ -62,7 +63,16 @@ pub(crate) struct Record {
     pub(crate) first_byte: Option<Elapsed>,
     /// Who serves it, as far as the request's host or the response's headers tell.
     pub(crate) provider: Option<provider::Name>,
-    pub(crate) hint: Option<Box<UsageHint>>,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// What hardly any call has: there is room for it when it comes.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// What the host says of the call.
+    pub(crate) hint: UsageHint,
+    /// The counts of the response's headers.
+    pub(crate) announced: Option<Tokens>,
 }
 
 /// What became known with the end of the answer.
@@ -74,13 +84,24 @@ pub(crate) struct Told {
     pub(crate) counts: Counts,
 }
 
+/// An [`Instant`] in half the room: nanoseconds since the first one that was taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Self(u64::try_from(FIRST.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
 /// A time in nanoseconds: at least one, so that an option of it takes no more room.
 #[derive(Clone, Copy)]
 pub(crate) struct Elapsed(NonZeroU64);
 
 impl Elapsed {
-    pub(crate) fn since(start: Instant) -> Self {
-        let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    pub(crate) fn since(start: Moment) -> Self {
+        let nanoseconds = Moment::now().0.saturating_sub(start.0);
         Self(NonZeroU64::new(nanoseconds).unwrap_or(NonZeroU64::MIN))
     }
 }
@@ -132,12 +153,12 @@ impl Record {
             is_stream: None,
             first_byte: None,
             provider: None,
-            hint: None,
+            extra: None,
         }
     }
 
     fn show<R>(&self, told: &Told, look: impl FnOnce(EventRef<'_>) -> R) -> R {
-        let hint = self.hint.as_deref();
+        let hint = self.extra.as_deref().map(|extra| &extra.hint);
         let hinted = |name: fn(&UsageHint) -> &Option<Cow<'static, str>>| {
             hint.and_then(|hint| name(hint).as_deref())
                 .map(Cow::Borrowed)

@@ -12,7 +12,7 @@
 //! The fifth is no corner case: hyper's HTTP/1 server drops a body as soon as its length is reached, unasked for its
 //! end, and never polls the body of a response that has none.
 
-use std::{fmt, io::IoSlice, mem, time::Instant};
+use std::{fmt, io::IoSlice, mem};
 
 use bytes::Buf;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header, response};
@@ -23,7 +23,7 @@ use crate::{
     extract::{Extractor, Facts, Format},
     key, provider,
     queue::Recorder,
-    record::{Elapsed, Entry, Record, Told},
+    record::{Elapsed, Entry, Extra, Moment, Record, Told},
     texts::Texts,
 };
 
@@ -138,11 +138,9 @@ struct Watch {
     is_head: bool,
     is_connect: bool,
     has_response: bool,
-    started: Instant,
+    started: Moment,
     /// Bytes of the body that are still to come, as far as they were announced; else `UNKNOWN`.
     left: u64,
-    /// The counts of the response's headers.
-    announced: Option<Box<Tokens>>,
     extractor: Extractor,
     /// What will go through the queue.
     record: Record,
@@ -166,16 +164,15 @@ impl Watch {
         texts.set_request_id(request_id(request.headers()));
         record.provider = uri.host().and_then(provider::of_host);
         let is_forced = hint.as_ref().is_some_and(|hint| hint.record == Some(true));
-        record.hint = hint.map(Box::new);
+        record.extra = hint.map(|hint| Box::new(Extra { hint, announced: None }));
         Self {
             recorder,
             is_forced,
             is_head: method == Method::HEAD,
             is_connect: method == Method::CONNECT,
             has_response: false,
-            started: Instant::now(),
+            started: Moment::now(),
             left: UNKNOWN,
-            announced: None,
             extractor: Extractor::new(Format::Unknown, call.and_then(|call| call.dialect), texts),
             record,
         }
@@ -189,7 +186,7 @@ impl Watch {
             if later.record == Some(false) {
                 return false;
             }
-            self.record.hint.get_or_insert_default().update(later);
+            self.record.extra.get_or_insert_default().hint.update(later);
         }
         let content_type = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
         let format = Format::of(content_type);
@@ -209,8 +206,10 @@ impl Watch {
             self.extractor = mem::take(&mut self.extractor).encoded(codings);
         }
         self.left = length.or_else(|| content_length(&head.headers)).unwrap_or(UNKNOWN);
-        if self.record.call.is_some_and(Call::has_usage_headers) {
-            self.announced = bedrock_tokens(&head.headers).map(Box::new);
+        if self.record.call.is_some_and(Call::has_usage_headers)
+            && let Some(announced) = bedrock_tokens(&head.headers)
+        {
+            self.record.extra.get_or_insert_default().announced = Some(announced);
         }
         if self.record.provider.is_none() {
             self.record.provider = provider::of_headers(&head.headers);
@@ -277,12 +276,12 @@ impl Watch {
         };
         self.record.is_stream = self.has_response.then(|| self.extractor.is_stream());
         let mut facts = self.extractor.facts(self.record.end == Ending::Complete);
-        if let Some(announced) = &self.announced {
+        if let Some(announced) = self.record.extra.as_ref().and_then(|extra| extra.announced.as_ref()) {
             facts.add_announced(announced);
         }
         let Facts { quality, dialect, tokens, .. } = facts;
-        let Self { recorder, record, extractor, .. } = *self;
-        let texts = extractor.into_texts();
+        let texts = self.extractor.take_texts();
+        let Self { recorder, record, .. } = *self;
         recorder
             .push(Entry::Watched(record, Told { duration, texts, quality, dialect, counts: tokens.into() }));
     }

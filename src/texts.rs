@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Texts {
     /// With room for what calls have as a rule; more costs an allocation.
-    bytes: SmallVec<[u8; 112]>,
+    bytes: SmallVec<[u8; 104]>,
     /// Where each text but the last ends.
     ends: [u16; Self::COUNT - 1],
 }
@@ -56,6 +56,16 @@ impl Texts {
         self.set(Text::ErrorType, error_type);
     }
 
+    /// Nothing is known of the answer.
+    pub(crate) fn clear_answer(&mut self) {
+        self.set_model(b"");
+        self.set_error_type(b"");
+    }
+
+    pub(crate) fn has_model(&self) -> bool {
+        self.ends[Text::RequestId as usize] < self.ends[Text::Model as usize]
+    }
+
     pub(crate) fn model(&self) -> &[u8] {
         &self.bytes[self.range(Text::Model)]
     }
@@ -84,6 +94,18 @@ impl Texts {
     }
 
     fn set(&mut self, text: Text, value: &[u8]) {
+        let Range { start, end } = self.range(text);
+        if end < self.bytes.len() {
+            return self.replace(text, value);
+        }
+        self.bytes.truncate(start);
+        self.bytes.extend_from_slice(value);
+        self.ends[text as usize..].fill(self.bytes.len() as u16);
+    }
+
+    /// The same where others lie behind it. As a rule they come in their order.
+    #[cold]
+    fn replace(&mut self, text: Text, value: &[u8]) {
         let Range { start, end } = self.range(text);
         let behind = SmallVec::<[u8; 64]>::from_slice(&self.bytes[end..]);
         self.bytes.truncate(start);

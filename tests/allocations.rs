@@ -60,7 +60,7 @@ struct Cost {
 }
 
 /// What a response holds at most: all that is known of it, which then goes through the queue as it is.
-const TAP: i64 = 768;
+const TAP: i64 = 512;
 /// What it holds beside that of an event that is split over frames.
 const LIMIT: i64 = 64 << 10;
 

@@ -49,10 +49,11 @@ pub(super) enum Slot {
     CacheWrite5m,
     CacheWrite1h,
     Reasoning,
-    ReasoningAlias,
     /// Input that was heard, beside the prompt where the provider's total says so.
     AudioInput,
-    /// What was used, where something else is billed. From here on they are [rare](Self::COMMON).
+    /// Reasoning under a second name. From here on they are [rare](Self::COMMON).
+    ReasoningAlias,
+    /// What was used, where something else is billed.
     UsedInput,
     UsedOutput,
     /// Input that tools brought, beside the prompt.
@@ -82,8 +83,8 @@ impl Slot {
         Self::CacheWrite5m,
         Self::CacheWrite1h,
         Self::Reasoning,
-        Self::ReasoningAlias,
         Self::AudioInput,
+        Self::ReasoningAlias,
         Self::UsedInput,
         Self::UsedOutput,
         Self::ToolInput,
@@ -97,7 +98,7 @@ impl Slot {
         Self::CacheDetail,
     ];
     /// How many there is always room for; hardly any answer has one of the others.
-    pub(super) const COMMON: usize = Self::UsedInput as usize;
+    pub(super) const COMMON: usize = Self::ReasoningAlias as usize;
 
     /// The rest of them.
     pub(super) const RARE: usize = Self::ALL.len() - Self::COMMON;

@@ -206,7 +206,7 @@ impl Response {
     }
 
     pub(super) fn has_model(&self) -> bool {
-        !self.texts.model().is_empty()
+        self.texts.has_model()
     }
 
     pub(super) fn has_usage(&self) -> bool {
@@ -236,20 +236,12 @@ impl Response {
         if self.is_code && !self.is_error { "" } else { text::of_name(self.texts.error_type()) }
     }
 
-    /// The texts that the call has; of an answer, those that count.
-    pub(super) fn into_texts(mut self) -> Texts {
-        if self.error_type().is_empty() {
+    /// The texts that the call has, of its answer those that count. There are none then.
+    pub(super) fn take_texts(&mut self) -> Texts {
+        if self.is_code && !self.is_error {
             self.texts.set_error_type(b"");
         }
-        self.texts
-    }
-
-    /// The texts that the call had before there was an answer.
-    pub(super) fn take_texts(&mut self) -> Texts {
-        let mut texts = std::mem::take(&mut self.texts);
-        texts.set_model(b"");
-        texts.set_error_type(b"");
-        texts
+        std::mem::take(&mut self.texts)
     }
 
     pub(super) fn set_request_id(&mut self, request_id: &[u8]) {

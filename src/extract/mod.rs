@@ -219,11 +219,11 @@ impl Extractor {
         }
     }
 
-    /// The texts that the call has. Known after [`finish`](Self::finish).
-    pub(crate) fn into_texts(self) -> Texts {
-        match self.source {
-            Source::Plain(reader) => reader.documents.response.into_texts(),
-            Source::Unknown(reader) => reader.documents.response.into_texts(),
+    /// The texts that the call has. Known after [`finish`](Self::finish), and once.
+    pub(crate) fn take_texts(&mut self) -> Texts {
+        match &mut self.source {
+            Source::Plain(reader) => reader.documents.response.take_texts(),
+            Source::Unknown(reader) => reader.documents.response.take_texts(),
             Source::Encoded(_) => Texts::default(),
         }
     }
@@ -302,7 +302,9 @@ impl Reader {
     /// The body could not be decoded to its end: what was read of it is nothing to rely on.
     fn fail(&mut self, error: &io::Error) {
         self.framing = Framing::Foreign;
-        self.documents = Documents::new(None, self.documents.response.take_texts());
+        let mut texts = self.documents.response.take_texts();
+        texts.clear_answer();
+        self.documents = Documents::new(None, texts);
         self.documents.response.failure = Some(match error.kind() {
             io::ErrorKind::FileTooLarge => UsageQuality::Overflow,
             _ => UsageQuality::Malformed,

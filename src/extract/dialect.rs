@@ -580,6 +580,30 @@ static SPARSE: &[&str] = &["choices", "candidates", "response.candidates"];
 /// What makes an element of a sparse list matter: how a key begins, or a reason to finish.
 pub(super) const NEEDLES: [&[u8]; 3] = [b"error", b"usage", b"finishReason"];
 
+/// Sparse lists as they are spelled around a text, behind their bracket, from recorded responses: nothing in them matters,
+/// whatever the text is. With a space behind each colon as Google sends them, and without as many pass them on.
+pub(super) static SPELLINGS: [Spelling; 2] = [
+    Spelling {
+        before: br#"{"content": {"parts": [{"text": ""#,
+        after: [br#""}],"role": "model"}}]"#, br#""}],"role": "model"},"index": 0}]"#],
+    },
+    Spelling {
+        before: br#"{"content":{"parts":[{"text":""#,
+        after: [br#""}],"role":"model"},"index":0}]"#, br#""}],"role":"model"}}]"#],
+    },
+];
+
+/// How a list that nobody wants is spelled around a number, with its bracket, from recorded responses. It ends in `}]`.
+pub(super) static DETAILS: [&[u8]; 2] =
+    [br#"[{"modality": "TEXT","tokenCount": "#, br#"[{"modality":"TEXT","tokenCount":"#];
+
+/// What stands around a text.
+pub(super) struct Spelling {
+    pub(super) before: &'static [u8],
+    /// From the quote on that ends it, to the end of the list: one of these.
+    pub(super) after: [&'static [u8]; 2],
+}
+
 /// What a document of a known kind is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind {

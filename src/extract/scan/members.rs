@@ -2,7 +2,7 @@
 
 use super::{
     MAX_TEXT, Scalar, Scanner, State, Visit,
-    skip::{Place, space, text_end},
+    skip::{Place, space, spelled_details_end, text_end},
     tell, word,
 };
 use crate::extract::{
@@ -138,7 +138,8 @@ impl Scanner {
                     }
                 }
                 b'{' | b'[' => {
-                    let end = self.skip(input, start + 1, Place::default(), false);
+                    let end = spelled_details_end(input, start)
+                        .or_else(|| self.skip(input, start + 1, Place::default(), false));
                     let Some(end) = end else { break (self.state, input.len()) };
                     tell(visit, key.node, Scalar::Other);
                     end

@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 use crate::extract::{
-    dialect::NEEDLES,
+    dialect::{DETAILS, NEEDLES, SPELLINGS},
     simd::{self, BLOCK, Block, Simd, vectorized},
 };
 
@@ -64,7 +64,36 @@ pub(super) fn container_end(input: &[u8], at: usize, place: &mut Place) -> Optio
 #[inline(never)]
 pub(super) fn sparse_list_end(input: &[u8], at: usize) -> Option<usize> {
     let near = &input[..input.len().min(at + MAX_SPARSE)];
+    if let Some(end) = spelled_list_end(near, at) {
+        return Some(end);
+    }
     vectorized!(simd => end_within::<_, true>(simd, near, at, &mut Place::default()))
+}
+
+/// The same of a list that is spelled as most are.
+#[inline]
+fn spelled_list_end(input: &[u8], at: usize) -> Option<usize> {
+    let list = &input[at..];
+    let spelling = SPELLINGS.iter().find(|spelling| is_spelled(list, spelling.before))?;
+    let end = text_end(input, at + spelling.before.len())?;
+    let after = spelling.after.iter().find(|after| input[end..].starts_with(after))?;
+    Some(end + after.len())
+}
+
+/// Where the list ends that begins at `at`, if it is one that nobody wants and that is spelled as most are.
+#[inline(always)]
+pub(super) fn spelled_details_end(input: &[u8], at: usize) -> Option<usize> {
+    let list = &input[at..];
+    let before = DETAILS.iter().find(|before| is_spelled(list, before))?;
+    let number = &list[before.len()..];
+    let digits = number.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (digits > 0 && number[digits..].starts_with(b"}]")).then_some(at + before.len() + digits + 2)
+}
+
+/// The first bytes tell of most that are spelled otherwise, and to compare them is no call.
+#[inline(always)]
+fn is_spelled(list: &[u8], before: &[u8]) -> bool {
+    list.first_chunk::<16>() == before.first_chunk() && list.starts_with(before)
 }
 
 /// Brackets are counted, not compared: that they match is not for who skips them to say, and the same list may be
@@ -323,6 +352,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::extract::{
+        dialect::PATHS,
+        scan::{Scalar, Scanner, Visit},
+        trie::{ExpectedId, NodeId},
+    };
 
     /// Byte by byte.
     fn plain_text_end(input: &[u8], start: usize) -> Option<usize> {
@@ -408,6 +442,22 @@ mod tests {
         }
 
         #[test]
+        fn a_list_that_is_spelled_as_most_ends_where_others_do(
+            text in prop::collection::vec(texts(), 0..6),
+            choice in any::<[prop::sample::Index; 2]>(),
+            rest in prop::sample::select(vec!["", ",", "]", "}]", "\"", ",{\"usage\":1}]"]),
+        ) {
+            let spelling = choice[0].get(&SPELLINGS);
+            let after = choice[1].get(&spelling.after);
+            let list = [b"[", spelling.before, text.concat().as_bytes(), after, rest.as_bytes()].concat();
+            for _ in 0..SETS {
+                if let Some(end) = sparse_list_end(&list, 1) {
+                    prop_assert_eq!(Some(end), plain_container_end(&list, 1));
+                }
+            }
+        }
+
+        #[test]
         fn a_sparse_list_that_is_passed_over_ends_at_its_bracket(
             (input, start) in from_anywhere(containers(), 0..40),
         ) {
@@ -415,6 +465,60 @@ mod tests {
                 if let Some(end) = sparse_list_end(input.as_bytes(), start) {
                     prop_assert_eq!(Some(end), plain_container_end(input.as_bytes(), start));
                 }
+            }
+        }
+    }
+
+    /// Asserts that nobody wants what it is told of.
+    struct Nothing;
+
+    impl Visit for Nothing {
+        fn open(&mut self, _: NodeId) {}
+
+        fn count(&mut self, node: NodeId, _: u32) -> bool {
+            assert_eq!(node, NodeId::NONE);
+            false
+        }
+
+        fn scalar(&mut self, node: NodeId, value: Scalar<'_>) {
+            panic!("{node:?}: {value:?}");
+        }
+
+        fn end(&mut self) {}
+    }
+
+    #[test]
+    fn nothing_in_a_list_that_is_spelled_as_most_is_wanted() {
+        for spelling in &SPELLINGS {
+            for after in spelling.after {
+                let list = [spelling.before, b"usage", after].concat();
+                assert_eq!(sparse_list_end(&list, 0), Some(list.len()));
+                for name in ["candidates", "choices"] {
+                    let document = [b"{\"", name.as_bytes(), b"\":[", &list, b"}"].concat();
+                    assert!(serde_json::from_slice::<serde_json::Value>(&document).is_ok());
+                    let mut scanner = Scanner::new(ExpectedId::NONE);
+                    // No list is whole in a piece then.
+                    document.chunks(1).for_each(|byte| scanner.feed(&PATHS.trie, byte, &mut Nothing));
+                    assert!(scanner.is_between_documents());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn details_that_are_spelled_as_most_end_where_they_do() {
+        for before in DETAILS {
+            let before = std::str::from_utf8(before).unwrap();
+            for (number, is_passed) in
+                [("0", true), ("1117", true), ("", false), ("-1", false), ("1.5", false)]
+            {
+                let list = format!("{before}{number}}}]");
+                for rest in ["", ",", "]}"] {
+                    let input = format!("x{list}{rest}");
+                    let end = spelled_details_end(input.as_bytes(), 1);
+                    assert_eq!(end, is_passed.then_some(1 + list.len()), "{input}");
+                }
+                assert_eq!(spelled_details_end(&list.as_bytes()[..list.len() - 1], 0), None);
             }
         }
     }

@@ -59,7 +59,7 @@ struct Cost {
     peak: i64,
 }
 
-/// What a response holds at most: all that is known of it, which then goes through the queue as it is.
+/// What a response holds at most: all that is known of it, and what its body grows by.
 const TAP: i64 = 512;
 /// What it holds beside that of an event that is split over frames.
 const LIMIT: i64 = 64 << 10;

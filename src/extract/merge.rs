@@ -42,7 +42,7 @@ impl Counts {
 /// What hardly any answer has: there is room for it when it comes.
 #[derive(Debug)]
 struct Rare {
-    /// Those of the response.
+    /// Counts of the response.
     counts: [u32; Slot::RARE],
     /// Those of the document being read, and where each of them stands.
     in_document: [u32; Slot::RARE],
@@ -348,14 +348,18 @@ impl Response {
     }
 
     fn set_in_document(&mut self, slot: Slot, number: u32, origin: NodeId) {
-        self.document.counts.present |= slot.bit();
-        match (slot.rare(), self.document.common(slot)) {
-            (Some(at), _) => {
-                let rare = self.rare();
-                (rare.in_document[at], rare.origins[at]) = (number, origin);
+        let document = &mut self.document;
+        document.counts.present |= slot.bit();
+        match slot.rare() {
+            None => {
+                document.counts.common[slot as usize] = number;
+                document.origins[slot as usize] = origin;
             }
-            (None, Some(common)) => (*common.0, *common.1) = (number, origin),
-            (None, None) => {}
+            Some(at) => {
+                let rare = self.rare();
+                rare.in_document[at] = number;
+                rare.origins[at] = origin;
+            }
         }
     }
 
@@ -583,6 +587,7 @@ impl Response {
         }
     }
 
+    /// A count that is rare; or any, where it does not matter how long it takes.
     #[inline(never)]
     fn count_rare(&mut self, node: NodeId, slot: Slot, number: u32) {
         match slot {

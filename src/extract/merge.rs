@@ -588,7 +588,7 @@ impl Response {
     }
 
     /// A count that is rare; or any, where it does not matter how long it takes.
-    #[inline(never)]
+    #[cold]
     fn count_rare(&mut self, node: NodeId, slot: Slot, number: u32) {
         match slot {
             Slot::CacheDetail => {

@@ -170,6 +170,13 @@ impl<T> Events<T> {
         self.tally.sleeper.get_or_init(thread::current);
     }
 
+    /// The bell has been rung since this was last asked.
+    #[cfg(test)]
+    #[cfg(not(interleaved))]
+    pub(crate) fn is_rung(&self) -> bool {
+        self.tally.rung.swap(false, Ordering::AcqRel)
+    }
+
     /// Sleeps until the bell rings, or `deadline`. Only for the thread that is [attached](Self::attach).
     pub(crate) fn wait(&self, deadline: Option<Instant>) {
         // The flag decides, not the parking token, which any blocking call of this thread might use up.
@@ -270,10 +277,6 @@ mod tests {
         std::iter::from_fn(|| events.pop()).collect()
     }
 
-    fn is_rung<T>(events: &Events<T>) -> bool {
-        events.tally.rung.swap(false, Ordering::AcqRel)
-    }
-
     mod what_is_pushed {
         use super::*;
 
@@ -330,16 +333,16 @@ mod tests {
             assert!(events.arm(3));
             recorder.push(1);
             recorder.push(2);
-            assert!(!is_rung(&events));
+            assert!(!events.is_rung());
             recorder.push(3);
-            assert!(is_rung(&events));
+            assert!(events.is_rung());
             recorder.push(4);
-            assert!(!is_rung(&events));
+            assert!(!events.is_rung());
             assert!(!events.arm(4), "four are waiting already");
             drain(&mut events);
             assert!(events.arm(1));
             recorder.push(5);
-            assert!(is_rung(&events));
+            assert!(events.is_rung());
         }
 
         #[test]
@@ -348,16 +351,16 @@ mod tests {
             recorder.push(1);
             assert!(events.arm(2));
             recorder.push(2);
-            assert!(is_rung(&events));
+            assert!(events.is_rung());
         }
 
         #[test]
         fn is_rung_by_the_end_of_the_last_recorder_only() {
             let (recorder, events) = channel::<u8>(1);
             drop(recorder.clone());
-            assert!(!events.is_closed() && !is_rung(&events));
+            assert!(!events.is_closed() && !events.is_rung());
             drop(recorder);
-            assert!(events.is_closed() && is_rung(&events));
+            assert!(events.is_closed() && events.is_rung());
         }
 
         #[test]

@@ -45,6 +45,7 @@ use std::{
 
 use keeper::Keeper;
 use tokio::sync::oneshot;
+use worker::Worker;
 
 use crate::{
     Error, Timestamp,
@@ -107,13 +108,30 @@ impl WriterHandle {
     /// `path` is for messages.
     pub(crate) fn spawn<T, D>(
         events: Events<T>,
-        mut index: Index,
+        index: Index,
         opened: Opened<D>,
         path: PathBuf,
         settings: &UsageStatistics,
     ) -> io::Result<Self>
     where
         T: Show + Send + 'static,
+        D: Disk + 'static,
+    {
+        let (handle, worker) = Self::prepare(events, index, opened, path, settings)?;
+        thread::Builder::new().name("llm-usage-writer".into()).spawn(move || worker.run())?;
+        Ok(handle)
+    }
+
+    /// All but the writer's own thread.
+    fn prepare<T, D>(
+        events: Events<T>,
+        mut index: Index,
+        opened: Opened<D>,
+        path: PathBuf,
+        settings: &UsageStatistics,
+    ) -> io::Result<(Self, Worker<T>)>
+    where
+        T: Show,
         D: Disk + 'static,
     {
         let Opened { mut appender, history, inventory, upkeep } = opened;
@@ -139,9 +157,7 @@ impl WriterHandle {
             appender.report_to(keeper.bell());
         }
         let file = file::Link::spawn(appender, Arc::clone(&shared))?;
-        let worker = worker::Worker::new(keeper, file, events, commands, index, settings, shared);
-        thread::Builder::new().name("llm-usage-writer".into()).spawn(move || worker.run())?;
-        Ok(handle)
+        Ok((handle, Worker::new(keeper, file, events, commands, index, settings, shared)))
     }
 
     /// Everything recorded before this call, flushed or not. After `close`, the last state there was.

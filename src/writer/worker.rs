@@ -186,7 +186,7 @@ impl<T: Show> Worker<T> {
             }
         }
         self.write(now);
-        self.rest()
+        self.rest(now)
     }
 
     fn hear(&mut self) {
@@ -411,8 +411,9 @@ impl<T: Show> Worker<T> {
     }
 
     /// What there is to wait for, besides the bell.
-    fn rest(&self) -> Next {
-        let is_paced = self.is_full();
+    fn rest(&self, now: Instant) -> Next {
+        // No line is written before: the clock wakes this thread then, and no call has to.
+        let is_paced = self.is_full() || now < self.paced_until;
         let is_blocked = self.file.is_busy() || self.retry.is_some() || is_paced;
         let more = if is_blocked {
             // Nothing can be written now: no need to be woken before the queue fills up.
@@ -487,5 +488,49 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         self.mark(CRASHED);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(interleaved))]
+mod tests {
+    use super::*;
+    use crate::{
+        UsageEvent, queue,
+        store::{Appender, History, Inventory, Opened, faulty::Faulty},
+        writer::WriterHandle,
+    };
+
+    #[test]
+    fn calls_that_keep_coming_wake_nobody_to_have_their_lines_written() {
+        let settings = UsageStatistics { flush_events: 1, ..UsageStatistics::default() };
+        let (recorder, events) = queue::channel(settings.queue_capacity);
+        let opened = Opened {
+            appender: Appender::new(Faulty::default(), 0, false),
+            history: History::default(),
+            inventory: Inventory::default(),
+            upkeep: None,
+        };
+        let (_handle, mut worker) =
+            WriterHandle::prepare(events, Index::default(), opened, "u.json".into(), &settings).unwrap();
+        worker.events.attach();
+        let record = || recorder.push(UsageEvent::new(Timestamp::now(), "gpt-4o"));
+
+        let start = Instant::now();
+        assert!(matches!(worker.turn(start), Next::Wait(Some(_))));
+        record();
+        assert!(worker.events.is_rung(), "after a rest, the first is written at once");
+        assert!(matches!(worker.turn(start), Next::Wait(None)));
+        // The file's thread says that it is done.
+        worker.events.wait(None);
+
+        let Next::Wait(Some(until)) = worker.turn(start) else { panic!("there is nothing to wait for") };
+        assert_eq!(until, start + LEAST_INTERVAL);
+        (0..1_000).for_each(|_| record());
+        assert!(!worker.events.is_rung());
+        assert!(matches!(worker.turn(until), Next::Wait(None)));
+        worker.events.wait(None);
+        assert!(matches!(worker.turn(until), Next::Wait(Some(_))));
+        assert_eq!(worker.durable, 1_001);
     }
 }

@@ -63,6 +63,10 @@ pub(super) fn container_end(input: &[u8], at: usize, place: &mut Place) -> Optio
 /// Where the list ends whose elements begin at `at`, if it does so soon, and nothing in it matters.
 #[inline(never)]
 pub(super) fn sparse_list_end(input: &[u8], at: usize) -> Option<usize> {
+    // As a rule, a document is so long for what its list has.
+    if input.len() - at > 2 * MAX_SPARSE {
+        return None;
+    }
     let near = &input[..input.len().min(at + MAX_SPARSE)];
     if let Some(end) = spelled_list_end(near, at) {
         return Some(end);

@@ -2,27 +2,34 @@
 
 use std::{fmt, str::FromStr};
 
-use http::{HeaderMap, Uri, header::AUTHORIZATION};
+use http::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-/// The hash of the key that a request carries, wherever its API wants it: the first that is there of
-/// `Authorization: Bearer`, `x-api-key` (Anthropic), `api-key` (Azure), `x-goog-api-key` and `?key=` (Google).
-pub(crate) fn of_request(headers: &HeaderMap, uri: &Uri) -> Option<KeyHash> {
-    const NAMES: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-    bearer
-        .or_else(|| NAMES.iter().find_map(|name| Some(headers.get(*name)?.as_bytes().trim_ascii())))
-        .filter(|key| !key.is_empty())
-        .map(KeyHash::of)
-        .or_else(|| in_query(uri.query()?))
+/// The key in a header where an API wants it, and how soon that one is asked for it: after `Authorization: Bearer` those of
+/// Anthropic, of Azure and of Google.
+#[inline]
+pub(crate) fn in_header<'a>(name: &str, value: &'a [u8]) -> Option<(u8, &'a [u8])> {
+    Some(match name {
+        "authorization" => (0, bearer(value)?),
+        "x-api-key" => (1, value.trim_ascii()),
+        "api-key" => (2, value.trim_ascii()),
+        "x-goog-api-key" => (3, value.trim_ascii()),
+        _ => return None,
+    })
+}
+
+/// The hash of the key that a request carries: that of its headers or, where Google's clients put it, `?key=`.
+pub(crate) fn of_request(in_headers: Option<&[u8]>, uri: &Uri) -> Option<KeyHash> {
+    in_headers.map(KeyHash::of).or_else(|| in_query(uri.query()?))
 }
 
 /// The key behind `Bearer`, in whatever case the scheme is written.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, key) = value.split_at_checked(b"bearer".len())?;
     let key = key.strip_prefix(b" ").or(key.strip_prefix(b"\t"))?.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer") && !key.is_empty()).then_some(key)
+    let is_bearer = scheme == b"Bearer" || scheme.eq_ignore_ascii_case(b"bearer");
+    (is_bearer && !key.is_empty()).then_some(key)
 }
 
 fn in_query(query: &str) -> Option<KeyHash> {
@@ -134,13 +141,14 @@ mod tests {
     use http::Request;
 
     use super::*;
+    use crate::headers::RequestHeaders;
 
     fn found(uri: &str, headers: &[(&str, &str)]) -> Option<KeyHash> {
         let request = headers
             .iter()
             .fold(Request::builder().uri(uri), |request, (name, value)| request.header(*name, *value));
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        of_request(&parts.headers, &parts.uri)
+        of_request(RequestHeaders::of(&parts.headers).key.get(), &parts.uri)
     }
 
     #[test]

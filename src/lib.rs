@@ -135,6 +135,7 @@ mod future;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod headers;
 mod hint;
 mod index;
 mod key;

@@ -1,7 +1,5 @@
 //! Who serves a model, in OpenTelemetry's words (`gen_ai.provider.name`), by what is known and not by what is likely.
 
-use http::HeaderMap;
-
 /// Domains of providers, of which a host is one or a part of one; sorted.
 static DOMAINS: &[(&str, &str)] = &[
     ("ai-gateway.vercel.sh", "vercel"),
@@ -145,17 +143,18 @@ struct Has {
     ai: bool,
 }
 
-/// Who can be told from the head of a response that has the form of many.
-pub(crate) fn of_headers(headers: &HeaderMap) -> Option<Name> {
-    headers.keys().find_map(|name| match name.as_str() {
-        "anthropic-organization-id" => Some(&"anthropic"),
+/// Who can be told from a header of a response that has the form of many.
+#[inline]
+pub(crate) fn of_header(name: &str) -> Option<Name> {
+    Some(match name {
+        "anthropic-organization-id" => &"anthropic",
         // Azure's gateway, which may be followed by what OpenAI itself sends.
-        "apim-request-id" => Some(&"azure.ai.openai"),
-        "fireworks-server-processing-time" => Some(&"fireworks"),
-        "mistral-correlation-id" => Some(&"mistral_ai"),
-        "x-ds-trace-id" => Some(&"deepseek"),
-        "x-groq-region" => Some(&"groq"),
-        _ => None,
+        "apim-request-id" => &"azure.ai.openai",
+        "fireworks-server-processing-time" => &"fireworks",
+        "mistral-correlation-id" => &"mistral_ai",
+        "x-ds-trace-id" => &"deepseek",
+        "x-groq-region" => &"groq",
+        _ => return None,
     })
 }
 

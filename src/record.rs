@@ -143,6 +143,7 @@ impl From<Counts> for Tokens {
 
 impl Record {
     /// Of a call that has begun, and whose client will have left it if nothing else becomes known.
+    #[inline(always)]
     pub(crate) fn new(call: Option<&'static Call>) -> Self {
         Self {
             timestamp: Timestamp::now(),

@@ -15,20 +15,18 @@
 use std::{fmt, io::IoSlice, mem};
 
 use bytes::Buf;
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header, response};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, response};
 
 use crate::{
     Ending, Tokens, UsageHint,
     endpoint::{Call, Endpoint},
     extract::{Extractor, Facts, Format},
+    headers::{RequestHeaders, ResponseHeaders},
     key, provider,
     queue::Recorder,
     record::{Elapsed, Entry, Extra, Moment, Record, Told},
     texts::Texts,
 };
-
-/// Made once: a name that is a text is read as one at each look.
-static X_AMZN_ERRORTYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// Put into a request's extensions by the layer that watches it: a second one stands aside.
 #[derive(Clone, Copy)]
@@ -43,7 +41,7 @@ pub(crate) struct Tap {
 impl Tap {
     /// Begins to watch a request, if it is one to be watched.
     pub(crate) fn of_request<B>(recorder: &Recorder<Entry>, request: &mut Request<B>) -> Option<Self> {
-        if !recorder.is_on() || request.extensions().get::<IsWatched>().is_some() {
+        if !recorder.is_on() {
             return None;
         }
         let hint = request.extensions().get::<UsageHint>().cloned();
@@ -52,8 +50,13 @@ impl Tap {
             (Some(false), _) | (None, Endpoint::Ignored) => return None,
             _ => {}
         }
-        request.extensions_mut().insert(IsWatched);
-        Some(Self { watch: Some(Box::new(Watch::of_request(recorder.clone(), endpoint, hint, request))) })
+        if request.extensions_mut().insert(IsWatched).is_some() {
+            return None;
+        }
+        // Made where it will lie, with all that it consists of: to move it costs more than to fill it in.
+        let watch =
+            Box::write(Box::new_uninit(), Watch::of_request(recorder.clone(), endpoint, hint, request));
+        Some(Self { watch: Some(watch) })
     }
 
     /// The response's head is here. `length` is the exact length of its body, if the body knows it.
@@ -147,6 +150,7 @@ struct Watch {
 }
 
 impl Watch {
+    #[inline(always)]
     fn of_request<B>(
         recorder: Recorder<Entry>,
         endpoint: Endpoint,
@@ -158,10 +162,13 @@ impl Watch {
             Endpoint::Unknown | Endpoint::Ignored => None,
         };
         let (method, uri) = (request.method(), request.uri());
+        let headers = RequestHeaders::of(request.headers());
         let mut record = Record::new(call);
-        record.key = key::of_request(request.headers(), uri);
+        record.key = key::of_request(headers.key.get(), uri);
         let mut texts = Texts::new(method, uri.path());
-        texts.set_request_id(request_id(request.headers()));
+        if let Some(request_id) = headers.request_id.get() {
+            texts.set_request_id(request_id);
+        }
         record.provider = uri.host().and_then(provider::of_host);
         let is_forced = hint.as_ref().is_some_and(|hint| hint.record == Some(true));
         record.extra = hint.map(|hint| Box::new(Extra { hint, announced: None }));
@@ -188,34 +195,33 @@ impl Watch {
             }
             self.record.extra.get_or_insert_default().hint.update(later);
         }
-        let content_type = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-        let format = Format::of(content_type);
+        let headers = ResponseHeaders::of(&head.headers);
+        let format = Format::of(headers.content_type.map_or(&[], |value| value.as_bytes()));
         if self.record.call.is_none() && format == Format::Unknown && !self.is_forced {
             return false;
         }
         self.extractor.expect(format);
-        let of_response = request_id(&head.headers);
-        if !of_response.is_empty() {
-            self.extractor.set_request_id(of_response);
+        if let Some(request_id) = headers.request_id.get() {
+            self.extractor.set_request_id(request_id);
         }
-        if head.headers.contains_key(header::CONTENT_ENCODING) {
+        if headers.is_encoded {
             let codings = head.headers.get_all(header::CONTENT_ENCODING).iter();
             let codings = codings
                 .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
                 .map(<[u8]>::trim_ascii);
             self.extractor = mem::take(&mut self.extractor).encoded(codings);
         }
-        self.left = length.or_else(|| content_length(&head.headers)).unwrap_or(UNKNOWN);
+        self.left = length.or_else(|| content_length(headers.content_length?)).unwrap_or(UNKNOWN);
         if self.record.call.is_some_and(Call::has_usage_headers)
             && let Some(announced) = bedrock_tokens(&head.headers)
         {
             self.record.extra.get_or_insert_default().announced = Some(announced);
         }
         if self.record.provider.is_none() {
-            self.record.provider = provider::of_headers(&head.headers);
+            self.record.provider = headers.provider;
         }
         // AWS names an error in the head, with its address behind a colon.
-        if let Some(name) = head.headers.get(&X_AMZN_ERRORTYPE) {
+        if let Some(name) = headers.error_type {
             self.extractor.note_error(name.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default());
         }
         true
@@ -287,26 +293,8 @@ impl Watch {
     }
 }
 
-/// The name that a request goes by in logs, under whichever of the usual names, best first.
-fn request_id(headers: &HeaderMap) -> &[u8] {
-    const NAMES: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id"];
-    // One walk over the headers, most of which have another ending, costs less than to look for each name.
-    let mut best = NAMES.len();
-    let mut id: &[u8] = &[];
-    for (name, value) in headers {
-        let name = name.as_str();
-        if name.ends_with("id")
-            && let Some(rank) = NAMES[..best].iter().position(|known| *known == name)
-        {
-            best = rank;
-            id = value.as_bytes();
-        }
-    }
-    id
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+fn content_length(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.trim().parse().ok()
 }
 
 /// What InvokeModel says of the tokens in its headers, by

@@ -31,6 +31,7 @@ impl Texts {
     /// takes a longer path.
     const MAX_TARGET: usize = 63 << 10;
 
+    #[inline(always)]
     pub(crate) fn new(method: &Method, path: &str) -> Self {
         let mut bytes = SmallVec::from_slice(method.as_str().as_bytes());
         bytes.push(b' ');
@@ -93,7 +94,17 @@ impl Texts {
         start..end
     }
 
+    #[inline]
     fn set(&mut self, text: Text, value: &[u8]) {
+        let Range { start, end } = self.range(text);
+        if value.is_empty() && start == end {
+            // As most are.
+            return;
+        }
+        self.change(text, value);
+    }
+
+    fn change(&mut self, text: Text, value: &[u8]) {
         let Range { start, end } = self.range(text);
         if end < self.bytes.len() {
             return self.replace(text, value);

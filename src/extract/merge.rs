@@ -168,6 +168,7 @@ pub(super) struct Response {
 }
 
 impl Response {
+    #[inline(always)]
     pub(super) fn new(hint: Option<Dialect>, texts: Texts) -> Self {
         Self {
             hint,
@@ -228,17 +229,17 @@ impl Response {
         self.is_error
     }
 
-    pub(super) fn model(&self) -> &str {
-        text::of_name(self.texts.model())
+    pub(super) fn model(&self) -> &[u8] {
+        self.texts.model()
     }
 
-    pub(super) fn error_type(&self) -> &str {
-        if self.is_code && !self.is_error { "" } else { text::of_name(self.texts.error_type()) }
+    pub(super) fn error_type(&self) -> &[u8] {
+        if self.is_code && !self.is_error { b"" } else { self.texts.error_type() }
     }
 
     /// The texts that the call has, of its answer those that count. There are none then.
     pub(super) fn take_texts(&mut self) -> Texts {
-        if self.is_code && !self.is_error {
+        if self.error_type().is_empty() {
             self.texts.set_error_type(b"");
         }
         std::mem::take(&mut self.texts)
@@ -324,6 +325,12 @@ impl Response {
     /// How many the response has.
     fn counted(&self, slot: Slot) -> Option<u32> {
         self.counts.get(slot, self.rare.as_ref().map(|rare| &rare.counts))
+    }
+
+    /// The same of those that have no rare ones, when `HAS_RARE` is false: which those are is known before it runs.
+    #[inline(always)]
+    fn counted_of<const HAS_RARE: bool>(&self, slot: Slot) -> Option<u32> {
+        if HAS_RARE || slot.rare().is_none() { self.counted(slot) } else { None }
     }
 
     fn set_counted(&mut self, slot: Slot, number: u32) {
@@ -462,12 +469,17 @@ impl Response {
 
     /// The counts by our rule: input with caches, output with reasoning.
     pub(super) fn tokens(&self) -> (Tokens, Option<UsageQuality>) {
+        if self.rare.is_some() { self.tokens_of::<true>() } else { self.tokens_of::<false>() }
+    }
+
+    #[inline(always)]
+    fn tokens_of<const HAS_RARE: bool>(&self) -> (Tokens, Option<UsageQuality>) {
         let Some(dialect) = self.dialect else {
             let spoiled = self.is_spoiled.then_some(UsageQuality::Malformed);
             return (Tokens::default(), self.flaw.map(Flaw::quality).or(spoiled));
         };
         let row = dialect.row();
-        let count = |slot| self.counted(slot).map(u64::from);
+        let count = |slot| self.counted_of::<HAS_RARE>(slot).map(u64::from);
         let or_alias = |slot, alias| match count(slot) {
             None | Some(0) => count(alias).or(count(slot)),
             some => some,

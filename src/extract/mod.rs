@@ -21,6 +21,7 @@ mod trie;
 use std::{borrow::Cow, io};
 
 pub(crate) use dialect::Dialect;
+use memchr::memchr;
 
 use self::{
     decode::Decoder,
@@ -51,7 +52,14 @@ pub(crate) enum Format {
 
 impl Format {
     pub(crate) fn of(content_type: &[u8]) -> Self {
-        let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let parameters = memchr(b';', content_type).unwrap_or(content_type.len());
+        let essence = content_type[..parameters].trim_ascii();
+        // As nearly all spell them.
+        match essence {
+            b"application/json" => return Self::Json,
+            b"text/event-stream" => return Self::EventStream,
+            _ => {}
+        }
         let is = |known: &str| essence.eq_ignore_ascii_case(known.as_bytes());
         let ends = |suffix: &str| {
             let start = essence.len().saturating_sub(suffix.len());
@@ -103,6 +111,7 @@ impl Default for Extractor {
 
 impl Extractor {
     /// `hint` is the dialect of the endpoint, where it is known. What the answer says in words comes to `texts`.
+    #[inline(always)]
     pub(crate) fn new(format: Format, hint: Option<Dialect>, texts: Texts) -> Self {
         Self { source: Source::Plain(Reader::new(format, hint, texts)) }
     }
@@ -210,8 +219,8 @@ impl Extractor {
                 ..reader.facts(is_whole)
             },
             Source::Encoded(_) => Facts {
-                model: "",
-                error_type: "",
+                model: b"",
+                error_type: b"",
                 dialect: None,
                 tokens: Tokens::default(),
                 quality: UsageQuality::Missing,
@@ -258,6 +267,7 @@ enum Framing {
 }
 
 impl Reader {
+    #[inline(always)]
     fn new(format: Format, hint: Option<Dialect>, texts: Texts) -> Self {
         Self { framing: Framing::Undecided(format), documents: Documents::new(hint, texts) }
     }
@@ -374,13 +384,13 @@ impl Reader {
     }
 }
 
-/// What a response says of itself.
+/// What a response says of itself. Names are texts.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Facts<'a> {
     /// The model that answered; empty where it is not named.
-    pub(crate) model: &'a str,
+    pub(crate) model: &'a [u8],
     /// The provider's name for an error; empty where there is none.
-    pub(crate) error_type: &'a str,
+    pub(crate) error_type: &'a [u8],
     /// The wire format that the counts have.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) tokens: Tokens,
@@ -430,6 +440,7 @@ struct Documents {
 }
 
 impl Documents {
+    #[inline(always)]
     fn new(hint: Option<Dialect>, texts: Texts) -> Self {
         let first = hint.map_or(ExpectedId::NONE, |hint| dialect::PATHS.first(hint));
         Self { scanner: Scanner::new(first), response: Response::new(hint, texts) }

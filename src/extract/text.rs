@@ -45,11 +45,6 @@ pub(super) fn name(raw: &[u8], max: usize) -> Cow<'_, [u8]> {
     Cow::Owned(clean(&unescape(raw), max).into_bytes())
 }
 
-/// What [`name`] and [`word`] have made, as text.
-pub(super) fn of_name(name: &[u8]) -> &str {
-    std::str::from_utf8(name).unwrap_or_default()
-}
-
 /// A name without control characters and what cannot be seen, trimmed, at most `max` bytes.
 pub(super) fn clean(text: &str, max: usize) -> String {
     let clean = text.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect::<String>();

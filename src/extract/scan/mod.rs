@@ -109,6 +109,7 @@ pub(super) struct Scanner {
 
 impl Scanner {
     /// Of documents that begin with the key `first`, as a rule.
+    #[inline(always)]
     pub(super) fn new(first: ExpectedId) -> Self {
         Self {
             state: State::Root,

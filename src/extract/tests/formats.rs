@@ -77,7 +77,7 @@ mod openai {
         let run = r#"{"object":"thread.run","model":"gpt-4o","status":"failed","usage":{"prompt_tokens":1,"completion_tokens":0,"total_tokens":1},"last_error":{"code":"rate_limit_exceeded","message":"x"}}"#;
         let facts = stream(Dialect::OpenAi, &[run, "[DONE]"]);
         assert!(facts.is_error());
-        assert_eq!(facts.facts(false).error_type, "rate_limit_exceeded");
+        assert_eq!(facts.facts(false).error_type, b"rate_limit_exceeded");
     }
 
     #[test]
@@ -126,7 +126,7 @@ mod openai {
         let facts =
             stream(Dialect::Responses, &[r#"{"type":"response.created","response":{"model":"o3"}}"#, error]);
         assert!(facts.is_error() && facts.is_terminal());
-        assert_eq!(facts.facts(false).error_type, "server_error");
+        assert_eq!(facts.facts(false).error_type, b"server_error");
     }
 }
 
@@ -229,7 +229,7 @@ mod compatible {
         let failed = r#"{"result":null,"success":false,"errors":[{"code":5007,"message":"No such model"}]}"#;
         let failed = json(Dialect::OpenAi, failed);
         assert!(failed.is_error());
-        assert_eq!(failed.facts(true).error_type, "5007");
+        assert_eq!(failed.facts(true).error_type, b"5007");
     }
 
     /// F15, F18
@@ -238,7 +238,7 @@ mod compatible {
         let minimax = r#"{"id":"1","choices":null,"model":"MiniMax-M1","usage":{"total_tokens":0},"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}"#;
         let facts = json(Dialect::OpenAi, minimax);
         assert!(facts.is_error());
-        assert_eq!(facts.facts(true).error_type, "1008");
+        assert_eq!(facts.facts(true).error_type, b"1008");
         assert!(!json(Dialect::OpenAi, &minimax.replace("1008", "0")).is_error());
         let groq = r#"{"choices":[],"x_groq":{"id":"req_1","error":"over capacity"}}"#;
         assert!(stream(Dialect::OpenAi, &[groq]).is_error());
@@ -283,7 +283,7 @@ mod anthropic {
         let start = r#"{"type":"message_start","message":{"type":"message","model":"first","usage":{"input_tokens":5,"output_tokens":1}}}"#;
         let fallback = r#"{"type":"content_block_start","index":0,"content_block":{"type":"fallback","from":{"model":"first"},"to":{"model":"second"}}}"#;
         let delta = r#"{"type":"message_delta","usage":{"output_tokens":3}}"#;
-        assert_eq!(stream(Dialect::Anthropic, &[start, fallback, delta]).facts(true).model, "second");
+        assert_eq!(stream(Dialect::Anthropic, &[start, fallback, delta]).facts(true).model, b"second");
     }
 
     #[test]
@@ -294,7 +294,7 @@ mod anthropic {
         let body = sse(&[&event("null"), &event("\"stop_sequence\"")]).replace('\n', "\r\n");
         let facts = read(Format::EventStream, None, [body]);
         assert_counts(&facts, NOTHING);
-        assert_eq!(facts.facts(true).model, "claude-2.1");
+        assert_eq!(facts.facts(true).model, b"claude-2.1");
         assert!(facts.is_terminal());
         assert!(!read(Format::EventStream, None, [sse(&[&event("null")])]).is_terminal());
     }
@@ -377,7 +377,7 @@ mod bedrock {
         let stop = r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":5,"outputTokenCount":9,"invocationLatency":606,"firstByteLatency":605,"cacheReadInputTokenCount":0,"cacheWriteInputTokenCount":30}}"#;
         let events = messages(&[chunk(start), chunk(delta), chunk(stop)]);
         assert_counts(&events, [Some(35), Some(9), Some(44), Some(0), Some(30), Some(20), Some(6)]);
-        assert_eq!(events.facts(true).model, "claude");
+        assert_eq!(events.facts(true).model, b"claude");
         assert!(events.is_terminal());
         let other = stop.replace(r#""outputTokenCount":9"#, r#""outputTokenCount":7"#);
         let events = messages(&[chunk(start), chunk(delta), chunk(&other)]);
@@ -397,7 +397,7 @@ mod bedrock {
         );
         let events = messages(&[event("messageStart", r#"{"role":"assistant"}"#), exception]);
         assert!(events.is_error());
-        assert_eq!(events.facts(false).error_type, "throttlingException");
+        assert_eq!(events.facts(false).error_type, b"throttlingException");
     }
 
     /// A wrong sum is no reason to believe what stands behind it, nor a broken length.
@@ -431,7 +431,7 @@ mod bedrock {
         for message in [damaged, event("chunk", &payload)] {
             assert_same_however_cut(Format::EventMessages, None, &message, "a damaged message");
             let extractor = messages(&[message]);
-            assert_eq!(extractor.facts(true).model, "");
+            assert_eq!(extractor.facts(true).model, b"");
             assert_eq!(counts(&extractor.facts(true).tokens), NOTHING);
             assert_eq!(extractor.facts(true).quality, UsageQuality::Malformed);
         }
@@ -477,7 +477,7 @@ mod bedrock {
     fn a_router_names_the_model_that_it_chose() {
         let body = r#"{"usage":{"inputTokens":3,"outputTokens":4,"totalTokens":7},"trace":{"promptRouter":{"invokedModelId":"arn:aws:bedrock:us-east-1::inference-profile/us.m"}}}"#;
         let model = json(Dialect::Bedrock, body).facts(true).model.to_owned();
-        assert_eq!(model, "arn:aws:bedrock:us-east-1::inference-profile/us.m");
+        assert_eq!(model, b"arn:aws:bedrock:us-east-1::inference-profile/us.m");
     }
 }
 
@@ -531,7 +531,7 @@ mod others {
         let body = [event(1, 23), event(5, 27), event(17, 39)].concat();
         let facts = read_both(Format::EventStream, Dialect::DashScope, body);
         assert_counts(&facts, [Some(22), Some(17), Some(39), Some(0), None, None, None]);
-        assert_eq!(facts.facts(true).model, "");
+        assert_eq!(facts.facts(true).model, b"");
     }
 
     /// F18
@@ -540,7 +540,7 @@ mod others {
         let body = "id:1\nevent:error\n:HTTP_STATUS/400\ndata:{\"code\":\"DataInspectionFailed\",\"message\":\"x\",\"request_id\":\"r\"}\n\n";
         let facts = read_both(Format::EventStream, Dialect::DashScope, body);
         assert!(facts.is_error());
-        assert_eq!(facts.facts(false).error_type, "DataInspectionFailed");
+        assert_eq!(facts.facts(false).error_type, b"DataInspectionFailed");
         // Elsewhere a code may be anything.
         assert!(!json(Dialect::OpenAi, r#"{"code":"200","choices":[]}"#).is_error());
     }
@@ -555,12 +555,12 @@ mod others {
         let events = [event(9, 0), event(0, 4), event(0, 12)];
         let events = stream(Dialect::Watsonx, &[&events[0], &events[1], &events[2]]);
         assert_counts(&events, [Some(9), Some(12), Some(21), None, None, None, None]);
-        assert_eq!(events.facts(true).model, "ibm/granite");
+        assert_eq!(events.facts(true).model, b"ibm/granite");
         let failed =
             r#"{"errors":[{"code":"token_quota_reached","message":"x"}],"trace":"t","status_code":403}"#;
         let failed = json(Dialect::Watsonx, failed);
         assert!(failed.is_error());
-        assert_eq!(failed.facts(true).error_type, "token_quota_reached");
+        assert_eq!(failed.facts(true).error_type, b"token_quota_reached");
     }
 
     #[test]
@@ -593,7 +593,7 @@ mod others {
         let failed = r#"{"error":"Model is overloaded","error_type":"overloaded"}"#;
         let failed = stream(Dialect::Flat, &[failed]);
         assert!(failed.is_error());
-        assert_eq!(failed.facts(false).error_type, "overloaded");
+        assert_eq!(failed.facts(false).error_type, b"overloaded");
 
         let sglang = r#"{"text":"Hi","meta_info":{"id":"1","finish_reason":{"type":"stop"},"prompt_tokens":5,"completion_tokens":2,"cached_tokens":3}}"#;
         let events = stream(Dialect::Flat, &[sglang, "[DONE]"]);

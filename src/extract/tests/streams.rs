@@ -43,7 +43,7 @@ mod anthropic {
         let facts = stream.facts(true);
         assert_eq!(counts(&facts), (Some(132), Some(42), Some(174)));
         assert_eq!((facts.tokens.cache_read, facts.tokens.cache_write), (Some(100), Some(7)));
-        assert_eq!(facts.model, "claude-sonnet-4-5");
+        assert_eq!(facts.model, b"claude-sonnet-4-5");
         assert_eq!(facts.quality, UsageQuality::Complete);
         assert!(stream.is_terminal());
     }
@@ -93,7 +93,7 @@ mod anthropic {
             read_sse(&format!("{}event: error\ndata: {error}\n\n", sse(&[MESSAGE_START, MESSAGE_TEXT])));
         let facts = stream.facts(false);
         assert!(stream.is_error());
-        assert_eq!(facts.error_type, "overloaded_error");
+        assert_eq!(facts.error_type, b"overloaded_error");
         assert_eq!((facts.tokens.input, facts.quality), (Some(132), UsageQuality::Partial));
     }
 }
@@ -115,7 +115,7 @@ mod openai {
         let facts = read_sse(&sse(&[CHUNK, CHUNK, "[DONE]"]));
         let facts = facts.facts(true);
         assert_eq!(facts.tokens, Tokens::default());
-        assert_eq!((facts.quality, facts.model), (UsageQuality::Missing, "gpt-4o-mini"));
+        assert_eq!((facts.quality, facts.model), (UsageQuality::Missing, &b"gpt-4o-mini"[..]));
     }
 
     /// F17: nothing is estimated beside what the provider has counted.
@@ -156,7 +156,7 @@ mod openai {
     fn dialects_of_the_same_api_are_read() {
         let filter =
             r#"{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[{}]}"#;
-        assert_eq!(read_sse(&sse(&[filter, CHUNK, USAGE_CHUNK, "[DONE]"])).facts(true).model, "gpt-4o-mini");
+        assert_eq!(read_sse(&sse(&[filter, CHUNK, USAGE_CHUNK, "[DONE]"])).facts(true).model, b"gpt-4o-mini");
 
         let moonshot = r#"{"model":"kimi","choices":[{"delta":{},"finish_reason":"stop","usage":{"prompt_tokens":8,"completion_tokens":2,"total_tokens":10,"cached_tokens":4}}]}"#;
         let facts = read_sse(&sse(&[moonshot, "[DONE]"]));
@@ -185,7 +185,7 @@ mod openai {
             let facts = stream.facts(true);
             assert_eq!(counts(&facts), (Some(20), Some(30), Some(50)), "{kind}");
             assert_eq!((facts.tokens.cache_read, facts.tokens.reasoning), (Some(5), Some(10)));
-            assert_eq!(facts.model, "gpt-5-2026");
+            assert_eq!(facts.model, b"gpt-5-2026");
             assert!(stream.is_terminal());
             assert_eq!(stream.is_error(), is_error, "{kind}");
         }
@@ -265,7 +265,7 @@ mod gemini {
         );
         let facts = read_json(&body);
         assert_eq!(counts(&facts.facts(true)), (Some(1), Some(2), Some(3)));
-        assert_eq!(facts.facts(true).model, "gemini-2.5-pro");
+        assert_eq!(facts.facts(true).model, b"gemini-2.5-pro");
         assert!(read_sse(&sse(&[&body])).is_terminal());
     }
 }

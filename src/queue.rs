@@ -1,12 +1,19 @@
 //! The bounded queue between requests and the writer.
 //!
-//! `channel(capacity)` gives the two ends. This is the only place that knows the mechanism: a lock-free ring,
-//! a word that counts the pushes and says whether the queue is closed, and a bell for the one thread that takes.
+//! `channel(capacity)` gives the two ends. This is the only place that knows the mechanism: lock-free rings, a word that
+//! counts the pushes and says whether the queue is closed, and a bell for the one thread that takes.
+//!
+//! # Two rings
+//!
+//! A ring is used all around, however few items wait in it: one for thousands of them would bring each push to memory that
+//! was last touched thousands of pushes ago, and lies in no cache any more. So there is a [near](NEAR) ring, and a far one
+//! for what finds the near one full. Only once the far ring is empty again, items go into the near one, which is taken
+//! from first: those of a thread stay in their order, unless the far ring fills up as well.
 //!
 //! # What is counted, and why the counts always agree
 //!
-//! Every push first adds one to `pushes`, then puts its item into the ring, then looks whether it has to ring.
-//! An item that finds the ring full or the queue closed is dropped and counted as such *after* it was counted as
+//! Every push first adds one to `pushes`, then puts its item into a ring, then looks whether it has to ring.
+//! An item that finds both rings full or the queue closed is dropped and counted as such *after* it was counted as
 //! pushed; whoever takes an item out can count what became of it only after that, too. So a reader that loads the
 //! counts of what became of items first and `pushes` last never sees more fates than pushes, and the difference
 //! is what is on its way.
@@ -14,7 +21,7 @@
 //! # Why nothing is lost when the queue closes
 //!
 //! The closed flag is a bit of `pushes`, so every push is either before the closing or after it, and closing tells
-//! how many were before. Those after drop their item. Those before may still be on their way into the ring when
+//! how many were before. Those after drop their item. Those before may still be on their way into a ring when
 //! the flag goes up, so the taking end is [drained](Events::is_drained) only when as many items were taken or
 //! dropped for want of room as there were pushes before the closing.
 //!
@@ -38,12 +45,56 @@ use crate::sync::{
     thread::{self, Thread},
 };
 
+/// Items for which the near ring has room. As many events take 300 KB, which a core keeps at hand, and are more than most
+/// proxies have between two looks of the writer.
+#[cfg(not(all(test, interleaved)))]
+const NEAR: usize = 1024;
+#[cfg(all(test, interleaved))]
+const NEAR: usize = 2;
+
 /// Makes a queue for `capacity` items, at least one. Recording is on.
 pub(crate) fn channel<T>(capacity: usize) -> (Recorder<T>, Events<T>) {
-    let ring = Arc::new(ArrayQueue::new(capacity.max(1)));
+    let rings = Arc::new(Rings::new(capacity.max(1)));
     let tally = Arc::new(Tally::default());
-    let recorder = Recorder(Arc::new(Sender { ring: Arc::clone(&ring), tally: Arc::clone(&tally) }));
-    (recorder, Events { ring, tally, taken: 0, closed_at: None })
+    let recorder = Recorder(Arc::new(Sender { rings: Arc::clone(&rings), tally: Arc::clone(&tally) }));
+    (recorder, Events { rings, tally, taken: 0, closed_at: None })
+}
+
+struct Rings<T> {
+    near: ArrayQueue<T>,
+    /// `None`: the near one is as large as was asked for.
+    far: Option<ArrayQueue<T>>,
+}
+
+impl<T> Rings<T> {
+    fn new(capacity: usize) -> Self {
+        let far = capacity.checked_sub(NEAR).filter(|far| *far > 0);
+        Self { near: ArrayQueue::new(capacity.min(NEAR)), far: far.map(ArrayQueue::new) }
+    }
+
+    /// Gives `item` back if there is no room.
+    fn push(&self, item: T) -> Result<(), T> {
+        let Some(far) = &self.far else { return self.near.push(item) };
+        let item = if far.is_empty() {
+            let Err(item) = self.near.push(item) else { return Ok(()) };
+            item
+        } else {
+            item
+        };
+        // Rather in another order than lost.
+        far.push(item).or_else(|item| self.near.push(item))
+    }
+
+    fn waiting(&self) -> Waiting {
+        Waiting { near: self.near.len(), far: self.far.as_ref().map_or(0, ArrayQueue::len) }
+    }
+}
+
+/// How many items wait in either ring, to be taken from where they are: what comes meanwhile is no part of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    near: usize,
+    far: usize,
 }
 
 /// The sending end, which never blocks and never fails: what finds the queue full or closed is dropped and counted.
@@ -63,17 +114,17 @@ impl<T> Recorder<T> {
 
     /// Hands `item` to the writer, from any thread, from a `Drop` as well.
     pub(crate) fn push(&self, item: T) {
-        let Sender { ring, tally } = &*self.0;
-        let before = tally.pushes.fetch_add(PUSH, Ordering::SeqCst);
+        let Sender { rings, tally } = &*self.0;
+        let before = tally.pushes.count.fetch_add(PUSH, Ordering::SeqCst);
         if before & CLOSED != 0 {
             tally.late.fetch_add(1, Ordering::Release);
             return;
         }
-        if ring.push(item).is_err() {
+        if rings.push(item).is_err() {
             tally.full.fetch_add(1, Ordering::Release);
         }
         // Exactly one push has the armed number. The later ones find the taking end awake.
-        if before / PUSH + 1 == tally.ring_at.load(Ordering::SeqCst) {
+        if before / PUSH + 1 == tally.pushes.ring_at.load(Ordering::SeqCst) {
             tally.ring();
         }
     }
@@ -93,20 +144,20 @@ impl<T> fmt::Debug for Recorder<T> {
 
 /// What all recorders share. Its end is the end of the last of them.
 struct Sender<T> {
-    ring: Arc<ArrayQueue<T>>,
+    rings: Arc<Rings<T>>,
     tally: Arc<Tally>,
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        self.tally.pushes.fetch_or(CLOSED, Ordering::SeqCst);
+        self.tally.pushes.count.fetch_or(CLOSED, Ordering::SeqCst);
         self.tally.ring();
     }
 }
 
 /// The taking end.
 pub(crate) struct Events<T> {
-    ring: Arc<ArrayQueue<T>>,
+    rings: Arc<Rings<T>>,
     tally: Arc<Tally>,
     taken: u64,
     /// Pushes before the closing.
@@ -118,20 +169,39 @@ impl<T> Events<T> {
         &self.tally
     }
 
-    pub(crate) fn capacity(&self) -> usize {
-        self.ring.capacity()
+    /// So many items make it worth while to take them, whether or not there is something to do with them.
+    pub(crate) fn half(&self) -> usize {
+        self.rings.near.capacity() / 2
     }
 
-    /// Items in the ring. All that was pushed before this call is among the next `len()` taken.
-    pub(crate) fn len(&self) -> usize {
-        self.ring.len()
+    /// All that was pushed before this call, as far as it was not taken.
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.rings.waiting()
+    }
+
+    /// There is nothing to take.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting() == Waiting { near: 0, far: 0 }
+    }
+
+    /// Takes the next one of those that were waiting.
+    pub(crate) fn next(&mut self, waiting: &mut Waiting) -> Option<T> {
+        let near = waiting.near.checked_sub(1).and_then(|rest| {
+            waiting.near = rest;
+            self.rings.near.pop()
+        });
+        let item = near.or_else(|| {
+            waiting.near = 0;
+            waiting.far = waiting.far.checked_sub(1)?;
+            self.rings.far.as_ref()?.pop()
+        })?;
+        self.taken += 1;
+        Some(item)
     }
 
     /// Takes the oldest item.
     pub(crate) fn pop(&mut self) -> Option<T> {
-        let item = self.ring.pop()?;
-        self.taken += 1;
-        Some(item)
+        self.next(&mut self.waiting())
     }
 
     /// Pushes whose item was taken, or dropped for want of room.
@@ -141,12 +211,12 @@ impl<T> Events<T> {
 
     /// Nothing more gets in: [`close`](Self::close) was called, or the last recorder is gone.
     pub(crate) fn is_closed(&self) -> bool {
-        self.tally.pushes.load(Ordering::SeqCst) & CLOSED != 0
+        self.tally.pushes.count.load(Ordering::SeqCst) & CLOSED != 0
     }
 
     /// Drops and counts whatever is pushed from now on. Doing it twice changes nothing.
     pub(crate) fn close(&mut self) {
-        let before = self.tally.pushes.fetch_or(CLOSED, Ordering::SeqCst);
+        let before = self.tally.pushes.count.fetch_or(CLOSED, Ordering::SeqCst);
         // Closed already, but not by us: then no recorder is left, and the number stays what it is.
         self.closed_at.get_or_insert(before / PUSH);
     }
@@ -161,7 +231,7 @@ impl<T> Events<T> {
     /// False if there are as many already: there is no use in waiting then.
     pub(crate) fn arm(&self, waiting: u64) -> bool {
         let at = self.settled() + waiting;
-        self.tally.ring_at.store(at, Ordering::SeqCst);
+        self.tally.pushes.ring_at.store(at, Ordering::SeqCst);
         self.tally.observed() < at
     }
 
@@ -194,18 +264,15 @@ impl<T> Events<T> {
 impl<T> Drop for Events<T> {
     fn drop(&mut self) {
         self.close();
-        while self.ring.pop().is_some() {}
+        while self.pop().is_some() {}
     }
 }
 
 /// The counts, the switch and the bell, without the items: what the writer's handles look at.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Pushes so far, twice; the lowest bit says that the queue is closed.
-    pushes: AtomicU64,
-    /// The number of the push that rings the bell.
-    ring_at: AtomicU64,
-    /// Items dropped because the ring was full.
+    pushes: Pushes,
+    /// Items dropped because both rings were full.
     full: AtomicU64,
     /// Items dropped because the queue was closed.
     late: AtomicU64,
@@ -214,14 +281,24 @@ pub(crate) struct Tally {
     sleeper: OnceLock<Thread>,
 }
 
+/// What each push writes, or looks at then. It lies apart from the switch, which is looked at when a call begins and would
+/// have to be fetched after each push of another core; processors fetch lines in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Pushes {
+    /// Pushes so far, twice; the lowest bit says that the queue is closed.
+    count: AtomicU64,
+    /// The number of the push that rings the bell.
+    ring_at: AtomicU64,
+}
+
 const CLOSED: u64 = 1;
 const PUSH: u64 = 2;
 
 impl Default for Tally {
     fn default() -> Self {
         Self {
-            pushes: AtomicU64::new(0),
-            ring_at: AtomicU64::new(u64::MAX),
+            pushes: Pushes { count: AtomicU64::new(0), ring_at: AtomicU64::new(u64::MAX) },
             full: AtomicU64::new(0),
             late: AtomicU64::new(0),
             on: AtomicBool::new(true),
@@ -242,7 +319,7 @@ impl Tally {
 
     /// Pushes so far. Load it *after* any count of what became of them.
     pub(crate) fn observed(&self) -> u64 {
-        self.pushes.load(Ordering::SeqCst) / PUSH
+        self.pushes.count.load(Ordering::SeqCst) / PUSH
     }
 
     /// Items dropped because the queue was full.
@@ -269,7 +346,9 @@ impl Tally {
 #[cfg(test)]
 #[cfg(not(interleaved))]
 mod tests {
-    use std::{sync::mpsc, time::Duration};
+    use std::{collections::VecDeque, sync::mpsc, time::Duration};
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -286,6 +365,43 @@ mod tests {
             (0..3).for_each(|i| recorder.push(i));
             assert_eq!(drain(&mut events), [0, 1, 2]);
             assert_eq!((events.settled(), events.tally.observed()), (3, 3));
+        }
+
+        proptest! {
+            #[test]
+            fn comes_out_in_order_and_is_dropped_only_if_there_is_no_room(
+                steps in prop::collection::vec((0..1_500_usize, 0..1_500_usize), 0..12),
+            ) {
+                const FAR: usize = 500;
+                let (recorder, mut events) = channel(NEAR + FAR);
+                let (mut number, mut in_queue, mut was_full) = (0, VecDeque::new(), false);
+                for (pushes, takes) in steps {
+                    for _ in 0..pushes {
+                        let full = events.tally.full();
+                        recorder.push(number);
+                        prop_assert_eq!(events.tally.full() - full, u64::from(in_queue.len() == NEAR + FAR));
+                        if in_queue.len() < NEAR + FAR {
+                            in_queue.push_back(number);
+                        }
+                        number += 1;
+                    }
+                    was_full |= events.waiting().far == FAR;
+                    let mut waiting = events.waiting();
+                    prop_assert_eq!(waiting.near + waiting.far, in_queue.len());
+                    for _ in 0..takes {
+                        let Some(item) = events.next(&mut waiting) else { break };
+                        let at = in_queue.iter().position(|waits| *waits == item);
+                        prop_assert!(at == Some(0) || was_full && at.is_some());
+                        in_queue.remove(at.unwrap());
+                    }
+                }
+                drop(recorder);
+                let mut rest = drain(&mut events);
+                rest.sort_unstable();
+                let mut expected = Vec::from(in_queue);
+                expected.sort_unstable();
+                prop_assert_eq!(rest, expected);
+            }
         }
 
         #[test]
@@ -431,7 +547,7 @@ mod tests {
         let taker = {
             let taken = Arc::clone(&taken);
             thread::spawn(move || {
-                while !(events.is_closed() && events.len() == 0) {
+                while !(events.is_closed() && events.is_empty()) {
                     if events.pop().is_some() {
                         taken.fetch_add(1, Ordering::Release);
                     }

@@ -92,6 +92,10 @@ mod real {
             self.items.lock().unwrap().len()
         }
 
+        pub(crate) fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
+
         pub(crate) fn capacity(&self) -> usize {
             self.capacity
         }

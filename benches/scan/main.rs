@@ -74,12 +74,13 @@ fn subjects(is_full: bool) -> Vec<Subject> {
     let with_null = bodies::openai_stream(802, true);
     vec![
         unary("chat, 1.5 KB", &bodies::chat_completion(1_500), Api::Chat, Some(2.5)),
-        unary("chat, 50 KB", &bodies::chat_completion(50_000), Api::Chat, Some(5.0)),
+        unary("chat, 50 KB", &bodies::chat_of_document(50_000), Api::Chat, Some(5.0)),
         Subject {
-            pieces: bodies::cut(bodies::chat_completion(50_000).as_bytes(), 1_460),
+            pieces: bodies::cut(bodies::chat_of_document(50_000).as_bytes(), 1_460),
             is_whole: false,
             ..unary("chat, 50 KB, in 1,460 bytes", "", Api::Chat, Some(5.0))
         },
+        unary("chat of prose, 50 KB", &bodies::chat_completion(50_000), Api::Chat, None),
         unary("chat of code, 50 KB", &bodies::chat_of_code(50_000), Api::Chat, None),
         unary("embeddings, floats, 4 MB", &bodies::embeddings(vectors), Api::Chat, Some(7.0)),
         unary("image, base64, 8 MB", &bodies::image(image), Api::Images, Some(2.0)),

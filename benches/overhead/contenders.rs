@@ -22,6 +22,7 @@ use tower_http::trace::TraceLayer;
 use tower_llm_usage::{Config, Usage, UsageService, bench};
 
 use crate::{
+    search::Search,
     service::{self, Replay},
     support::{
         bodies::Workload,
@@ -66,6 +67,7 @@ pub(crate) const NO_OP: &str = "no-op body wrapper";
 pub(crate) const TRACE: &str = "TraceLayer, no subscriber";
 pub(crate) const VALUE: &str = "buffer + serde_json::Value";
 pub(crate) const LEAST: &str = "least of a recorder";
+pub(crate) const SEARCH: &str = "and a search for names";
 pub(crate) const LAYER: &str = "this layer";
 
 /// All of them, the bare service first.
@@ -74,14 +76,18 @@ pub(crate) fn all(workload: &Workload) -> anyhow::Result<Vec<Box<dyn Contender>>
     let stack = Stack::of(workload);
     let (coding, is_stream) = (workload.content_encoding, workload.is_stream());
     let buffer = ObserveLayer(move |_: &HeaderMap| Buffer { bytes: Vec::new(), coding, is_stream });
-    Ok(vec![
+    let mut all: Vec<Box<dyn Contender>> = vec![
         Box::new(stack.around(BARE, replay())),
         Box::new(stack.around(NO_OP, ObserveLayer(|_: &HeaderMap| Nothing).layer(replay()))),
         Box::new(stack.around(TRACE, TraceLayer::new_for_http().layer(replay()))),
         Box::new(stack.around(VALUE, buffer.layer(replay()))),
-        least(&stack, replay()),
+        least(&stack, LEAST, replay(), |least| least),
         Box::new(Layer::new(workload)?),
-    ])
+    ];
+    if workload.is_plain_chat() {
+        all.push(least(&stack, SEARCH, replay(), Search::new));
+    }
+    Ok(all)
 }
 
 /// A service that is called by a server.
@@ -160,22 +166,30 @@ impl Observe for Nothing {
     }
 }
 
-fn least(stack: &Stack<()>, replay: Replay) -> Box<dyn Contender> {
+/// The least of a recorder, as `watch` makes use of it.
+fn least<O: Observe + 'static>(
+    stack: &Stack<()>,
+    name: &'static str,
+    replay: Replay,
+    watch: fn(Least) -> O,
+) -> Box<dyn Contender> {
     let (recorder, mut events) = bench::queue::<Box<Record>>(1 << 10);
     let (emptied, is_empty) = mpsc::sync_channel(0);
     let (empty, asked) = mpsc::sync_channel(0);
     thread::spawn(move || {
         while asked.recv().is_ok() {
             while let Some(record) = events.pop() {
-                black_box(record.known());
+                let (.., counts, _) = black_box(record.known());
+                // A search that finds nothing would be no measure.
+                assert!(name != SEARCH || counts.iter().all(|count| *count > 0));
             }
             if emptied.send(()).is_err() {
                 break;
             }
         }
     });
-    let layer = ObserveLayer(move |headers: &HeaderMap| Least::new(headers, recorder.clone()));
-    Box::new(Emptied { stack: stack.around(LEAST, layer.layer(replay)), empty, is_empty })
+    let layer = ObserveLayer(move |headers: &HeaderMap| watch(Least::new(headers, recorder.clone())));
+    Box::new(Emptied { stack: stack.around(name, layer.layer(replay)), empty, is_empty })
 }
 
 /// With a queue that another thread empties between turns.

@@ -31,6 +31,11 @@ impl Workload {
         self.frames.iter().map(Bytes::len).sum()
     }
 
+    /// A chat completion as it is, in one document.
+    pub fn is_plain_chat(&self) -> bool {
+        self.path == CHAT && !self.is_stream() && self.content_encoding.is_none()
+    }
+
     /// An answer that comes as events.
     pub fn is_stream(&self) -> bool {
         self.content_type == STREAM

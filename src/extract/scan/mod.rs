@@ -162,11 +162,17 @@ impl Scanner {
     /// Reads the next piece.
     pub(super) fn feed(&mut self, trie: &Trie, input: &[u8], visit: &mut impl Visit) {
         let mut rest = input;
-        // As most documents begin.
-        if self.state == State::Root && rest.starts_with(b"{\"") {
-            self.push(NodeId::ROOT, false);
-            self.gap = Style::COMPACT;
-            rest = &rest[1 + self.read_members(trie, &rest[1..], visit)..];
+        // As most documents begin, and end.
+        if self.state == State::Root && rest.first() == Some(&b'{') {
+            let key = if rest.get(1) == Some(&b'"') { 1 } else { space(rest, 1) };
+            if rest.get(key) == Some(&b'"') {
+                self.push(NodeId::ROOT, false);
+                self.gap = u16::try_from(key + 1).unwrap_or(Style::COMPACT);
+                rest = &rest[key + self.read_members(trie, &rest[key..], visit)..];
+                if self.state == State::Root && !rest.is_empty() {
+                    rest = &rest[space(rest, 0)..];
+                }
+            }
         }
         if !rest.is_empty() {
             self.feed_rest(trie, rest, visit);

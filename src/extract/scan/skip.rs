@@ -322,7 +322,7 @@ pub(super) fn word_end(input: &[u8], at: usize) -> usize {
 
 /// How many of eight bytes, from the first on, are `limit` at most, which is no more than seven bits have.
 #[inline(always)]
-pub(super) fn at_most(limit: u8, bytes: u64) -> u32 {
+fn at_most(limit: u8, bytes: u64) -> u32 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     // What is more reaches the highest bit.
     let others = (bytes.wrapping_add(ONES * u64::from(0x7F - limit)) | bytes) & (ONES * 0x80);

@@ -327,7 +327,7 @@ impl Response {
         self.counts.get(slot, self.rare.as_ref().map(|rare| &rare.counts))
     }
 
-    /// The same of those that have no rare ones, when `HAS_RARE` is false: which those are is known before it runs.
+    /// The same, for which the rare ones are not even looked for where it is known that there are none.
     #[inline(always)]
     fn counted_of<const HAS_RARE: bool>(&self, slot: Slot) -> Option<u32> {
         if HAS_RARE || slot.rare().is_none() { self.counted(slot) } else { None }

@@ -384,7 +384,7 @@ impl Reader {
     }
 }
 
-/// What a response says of itself. Names are texts.
+/// What a response says of itself. Names are UTF-8.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Facts<'a> {
     /// The model that answered; empty where it is not named.

@@ -75,14 +75,9 @@ impl<T> Rings<T> {
     /// Gives `item` back if there is no room.
     fn push(&self, item: T) -> Result<(), T> {
         let Some(far) = &self.far else { return self.near.push(item) };
-        let item = if far.is_empty() {
-            let Err(item) = self.near.push(item) else { return Ok(()) };
-            item
-        } else {
-            item
-        };
+        let pushed = if far.is_empty() { self.near.push(item) } else { Err(item) };
         // Rather in another order than lost.
-        far.push(item).or_else(|item| self.near.push(item))
+        pushed.or_else(|item| far.push(item)).or_else(|item| self.near.push(item))
     }
 
     fn waiting(&self) -> Waiting {

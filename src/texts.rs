@@ -94,18 +94,12 @@ impl Texts {
         start..end
     }
 
-    #[inline]
     fn set(&mut self, text: Text, value: &[u8]) {
         let Range { start, end } = self.range(text);
         if value.is_empty() && start == end {
             // As most are.
             return;
         }
-        self.change(text, value);
-    }
-
-    fn change(&mut self, text: Text, value: &[u8]) {
-        let Range { start, end } = self.range(text);
         if end < self.bytes.len() {
             return self.replace(text, value);
         }

@@ -54,12 +54,6 @@ impl Format {
     pub(crate) fn of(content_type: &[u8]) -> Self {
         let parameters = memchr(b';', content_type).unwrap_or(content_type.len());
         let essence = content_type[..parameters].trim_ascii();
-        // As nearly all spell them.
-        match essence {
-            b"application/json" => return Self::Json,
-            b"text/event-stream" => return Self::EventStream,
-            _ => {}
-        }
         let is = |known: &str| essence.eq_ignore_ascii_case(known.as_bytes());
         let ends = |suffix: &str| {
             let start = essence.len().saturating_sub(suffix.len());

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, mpsc},
 };
 
-use super::Disk;
+use super::{Appender, Disk, History, Inventory, Opened};
 
 /// Clones are the same file.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,16 @@ pub(crate) struct Plan {
 }
 
 impl Faulty {
+    /// Opened for a writer, with nothing in it.
+    pub(crate) fn open(&self) -> Opened<Self> {
+        Opened {
+            appender: Appender::new(self.clone(), 0, false),
+            history: History::default(),
+            inventory: Inventory::default(),
+            upkeep: None,
+        }
+    }
+
     pub(crate) fn plan(&self, change: impl FnOnce(&mut Plan)) {
         change(&mut self.state().plan);
     }

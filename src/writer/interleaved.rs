@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     UsageEvent,
     queue::{self, Recorder},
-    store::{Appender, faulty::Faulty},
+    store::faulty::Faulty,
 };
 
 const TIMES: usize = 2000;
@@ -58,12 +58,7 @@ impl Stage {
             ..UsageStatistics::default()
         };
         let disk = Faulty::default();
-        let opened = Opened {
-            appender: Appender::new(disk.clone(), 0, false),
-            history: History::default(),
-            inventory: Inventory::default(),
-            upkeep: None,
-        };
+        let opened = disk.open();
         let (recorder, events) = queue::channel(queue_capacity);
         let index = Index::default();
         let writer = WriterHandle::spawn(events, index, opened, "u.json".into(), &settings).unwrap();

@@ -8,7 +8,7 @@ use crate::{
     config::Fsync,
     event::EventRef,
     queue::{self, Recorder},
-    store::{self, Appender, faulty::Faulty},
+    store::{self, faulty::Faulty},
 };
 
 /// A writer to a file in memory. Left alone it writes every 50 events, and gives up at once when it ends.
@@ -39,12 +39,7 @@ fn spawn<T>(events: Events<T>, disk: Faulty, settings: &UsageStatistics) -> Writ
 where
     T: Show + Send + 'static,
 {
-    let opened = Opened {
-        appender: Appender::new(disk, 0, false),
-        history: History::default(),
-        inventory: Inventory::default(),
-        upkeep: None,
-    };
+    let opened = disk.open();
     WriterHandle::spawn(events, Index::default(), opened, "u.json".into(), settings).unwrap()
 }
 

@@ -495,22 +495,13 @@ impl Drop for End {
 #[cfg(not(interleaved))]
 mod tests {
     use super::*;
-    use crate::{
-        UsageEvent, queue,
-        store::{Appender, History, Inventory, Opened, faulty::Faulty},
-        writer::WriterHandle,
-    };
+    use crate::{UsageEvent, queue, store::faulty::Faulty, writer::WriterHandle};
 
     #[test]
     fn calls_that_keep_coming_wake_nobody_to_have_their_lines_written() {
         let settings = UsageStatistics { flush_events: 1, ..UsageStatistics::default() };
         let (recorder, events) = queue::channel(settings.queue_capacity);
-        let opened = Opened {
-            appender: Appender::new(Faulty::default(), 0, false),
-            history: History::default(),
-            inventory: Inventory::default(),
-            upkeep: None,
-        };
+        let opened = Faulty::default().open();
         let (_handle, mut worker) =
             WriterHandle::prepare(events, Index::default(), opened, "u.json".into(), &settings).unwrap();
         worker.events.attach();

@@ -71,9 +71,11 @@ impl Watch {
     const ALL: [Self; 3] = [Self::Nothing, Self::Layer, Self::Least];
 }
 
-/// Turns of each proxy, and how long one is.
-const TURNS: usize = 16;
-const TURN: Duration = Duration::from_millis(400);
+/// How often proxies are started, since where its memory lies makes more of a difference to a process than the layer
+/// does; turns of each from start to end; and how long one is.
+const STARTS: usize = 8;
+const TURNS: usize = 3;
+const TURN: Duration = Duration::from_millis(300);
 
 fn main() -> anyhow::Result<()> {
     if let Ok(upstream) = env::var(UPSTREAM) {
@@ -226,19 +228,22 @@ async fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
 
 impl Row {
     async fn of(name: String, upstream: SocketAddr, load: Load, is_full: bool) -> anyhow::Result<Self> {
-        let proxies = Watch::ALL.into_iter().map(|watch| Proxy::start(upstream, watch));
-        let proxies = proxies.collect::<anyhow::Result<Vec<_>>>()?;
-        let (turns, time) = if is_full { (TURNS, TURN) } else { (1, Duration::from_millis(20)) };
+        let (starts, turns, time) =
+            if is_full { (STARTS, TURNS, TURN) } else { (1, 1, Duration::from_millis(20)) };
         let mut all: [Vec<Turn>; 3] = Default::default();
-        for turn in 0..=turns {
-            // Nobody is always first.
-            for at in (turn..turn + proxies.len()).map(|at| at % proxies.len()) {
-                let before = proxies[at].cpu();
-                let mut done = generator::run(proxies[at].address, load, time).await?;
-                done.cpu = proxies[at].cpu().zip(before).map(|(after, before)| after - before);
-                // The first one makes connections and warms caches.
-                if turn > 0 || turns == 1 {
-                    all[at].push(done);
+        for start in 0..starts {
+            let proxies = Watch::ALL.into_iter().map(|watch| Proxy::start(upstream, watch));
+            let proxies = proxies.collect::<anyhow::Result<Vec<_>>>()?;
+            for turn in 0..=turns {
+                // Nobody is always first.
+                for at in (start + turn..).take(proxies.len()).map(|at| at % proxies.len()) {
+                    let before = proxies[at].cpu();
+                    let mut done = generator::run(proxies[at].address, load, time).await?;
+                    done.cpu = proxies[at].cpu().zip(before).map(|(after, before)| after - before);
+                    // The first one warms caches.
+                    if turn > 0 {
+                        all[at].push(done);
+                    }
                 }
             }
         }

@@ -97,8 +97,9 @@ const LINE: &[u8; 330] = &{
     line
 };
 
-/// How often what is there is written.
-const FLUSH: Duration = Duration::from_millis(10);
+/// How often records are taken, and after what time, or from how many bytes on, their lines are written.
+const TAKE: Duration = Duration::from_millis(10);
+const FLUSH: (Duration, usize) = (Duration::from_millis(100), 128 * 1024);
 
 /// A recorder whose records another thread takes, and writes a line for each, whatever it says, that is then safe on
 /// the disk.
@@ -106,17 +107,21 @@ pub fn writing_to(path: &Path) -> io::Result<Recorder<Box<Record>>> {
     let (recorder, mut events) = bench::queue::<Box<Record>>(1 << 13);
     let mut file = File::create(path)?;
     thread::spawn(move || {
-        let mut lines = Vec::new();
+        let (mut lines, mut written) = (Vec::new(), Instant::now());
         loop {
             while let Some(record) = events.pop() {
                 black_box(record.known());
                 lines.extend_from_slice(LINE);
             }
-            if !lines.is_empty() && file.write_all(&lines).and_then(|()| file.sync_data()).is_err() {
-                return;
+            let is_due = written.elapsed() >= FLUSH.0 || lines.len() >= FLUSH.1;
+            if is_due && !lines.is_empty() {
+                if file.write_all(&lines).and_then(|()| file.sync_data()).is_err() {
+                    return;
+                }
+                lines.clear();
+                written = Instant::now();
             }
-            lines.clear();
-            thread::sleep(FLUSH);
+            thread::sleep(TAKE);
         }
     });
     Ok(recorder)

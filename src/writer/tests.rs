@@ -117,20 +117,20 @@ mod lines {
         assert_eq!(setup.disk.calls(), 1);
     }
 
-    /// A flush costs as much as hundreds of calls: those that come within some milliseconds share one.
+    /// A flush costs as much as hundreds of calls: those that come within a tenth of a second share one.
     #[test]
     fn that_come_fast_are_written_together() {
         let setup = setup_with(|settings| settings.flush_events = 1);
         let start = Instant::now();
-        for i in 0..1000 {
+        for i in 0..500 {
             setup.record(i);
             setup.go_round();
         }
         setup.writer.flush_blocking().unwrap();
         // The first at once, and those that were asked for.
-        let most = start.elapsed().as_millis() / 10 + 2;
+        let most = start.elapsed().as_millis() / 100 + 2;
         assert!(setup.disk.calls() as u128 <= most, "{} writes where {most} would do", setup.disk.calls());
-        assert_eq!(setup.lines(), (0..1000).collect::<Vec<_>>());
+        assert_eq!(setup.lines(), (0..500).collect::<Vec<_>>());
     }
 
     /// L7

@@ -33,7 +33,10 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// However fast events come, lines are written no more often than this for their number: to wake the file's thread, write
 /// and sync costs as much as hundreds of calls.
-const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// So many bytes of lines are written before that: longer ones would leave the cache before they are.
+const MOST_PACED: usize = 128 * 1024;
 
 /// Room for lines that is kept between batches.
 const KEPT_BUFFER: usize = 1 << 20;
@@ -63,7 +66,7 @@ pub(super) struct Worker<T> {
     durable: u64,
     /// When lines are written however few they are: no event that waits came earlier than the interval before this.
     due: Option<Instant>,
-    /// When lines are written for their number, however many they are, not before.
+    /// When lines are written for their number, not before, unless they are [many](MOST_PACED).
     paced_until: Instant,
     /// When what is in the file is synced although there is nothing to write.
     sync_due: Option<Instant>,
@@ -326,7 +329,7 @@ impl<T: Show> Worker<T> {
                 self.closing.is_some()
                     || !self.flushes.is_empty()
                     || is_unwell
-                    || self.is_full() && now >= self.paced_until
+                    || self.is_full() && (now >= self.paced_until || self.pending.bytes.len() >= MOST_PACED)
                     || is_past(self.due)
                     || is_past(self.sync_due)
             }
@@ -412,7 +415,7 @@ impl<T: Show> Worker<T> {
 
     /// What there is to wait for, besides the bell.
     fn rest(&self, now: Instant) -> Next {
-        // No line is written before: the clock wakes this thread then, and no call has to.
+        // The clock wakes this thread then, and no call has to, unless many come.
         let is_paced = self.is_full() || now < self.paced_until;
         let is_blocked = self.file.is_busy() || self.retry.is_some() || is_paced;
         let more = if is_blocked {
@@ -499,13 +502,44 @@ mod tests {
 
     #[test]
     fn calls_that_keep_coming_wake_nobody_to_have_their_lines_written() {
+        let (mut worker, record) = after_a_write();
+        let Next::Wait(Some(until)) = worker.turn(Instant::now()) else {
+            panic!("there is nothing to wait for")
+        };
+        assert_eq!(until, worker.paced_until);
+        (0..500).for_each(|_| record());
+        assert!(!worker.events.is_rung());
+        assert!(matches!(worker.turn(until), Next::Wait(None)));
+        worker.events.wait(None);
+        assert!(matches!(worker.turn(until), Next::Wait(Some(_))));
+        assert_eq!(worker.durable, 501);
+    }
+
+    #[test]
+    fn lines_that_have_become_many_are_written_before_it_is_time() {
+        let (mut worker, record) = after_a_write();
+        let soon = worker.paced_until - LEAST_INTERVAL / 2;
+        while worker.pending.bytes.len() < MOST_PACED {
+            assert!(matches!(worker.turn(soon), Next::Wait(Some(_))));
+            (0..worker.events.half()).for_each(|_| record());
+            assert!(worker.events.is_rung());
+            worker.drain();
+        }
+        assert!(matches!(worker.turn(soon), Next::Wait(None)));
+        worker.events.wait(None);
+        worker.turn(soon);
+        assert_eq!(worker.durable, worker.accepted);
+    }
+
+    /// A writer that has just written a line, and what gives it one more.
+    fn after_a_write() -> (Worker<UsageEvent>, impl Fn()) {
         let settings = UsageStatistics { flush_events: 1, ..UsageStatistics::default() };
         let (recorder, events) = queue::channel(settings.queue_capacity);
         let opened = Faulty::default().open();
         let (_handle, mut worker) =
             WriterHandle::prepare(events, Index::default(), opened, "u.json".into(), &settings).unwrap();
         worker.events.attach();
-        let record = || recorder.push(UsageEvent::new(Timestamp::now(), "gpt-4o"));
+        let record = move || recorder.push(UsageEvent::new(Timestamp::now(), "gpt-4o"));
 
         let start = Instant::now();
         assert!(matches!(worker.turn(start), Next::Wait(Some(_))));
@@ -514,14 +548,6 @@ mod tests {
         assert!(matches!(worker.turn(start), Next::Wait(None)));
         // The file's thread says that it is done.
         worker.events.wait(None);
-
-        let Next::Wait(Some(until)) = worker.turn(start) else { panic!("there is nothing to wait for") };
-        assert_eq!(until, start + LEAST_INTERVAL);
-        (0..500).for_each(|_| record());
-        assert!(!worker.events.is_rung());
-        assert!(matches!(worker.turn(until), Next::Wait(None)));
-        worker.events.wait(None);
-        assert!(matches!(worker.turn(until), Next::Wait(Some(_))));
-        assert_eq!(worker.durable, 501);
+        (worker, record)
     }
 }

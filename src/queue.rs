@@ -75,9 +75,9 @@ impl<T> Rings<T> {
     /// Gives `item` back if there is no room.
     fn push(&self, item: T) -> Result<(), T> {
         let Some(far) = &self.far else { return self.near.push(item) };
-        let pushed = if far.is_empty() { self.near.push(item) } else { Err(item) };
+        let [first, other] = if far.is_empty() { [&self.near, far] } else { [far, &self.near] };
         // Rather in another order than lost.
-        pushed.or_else(|item| far.push(item)).or_else(|item| self.near.push(item))
+        first.push(item).or_else(|item| other.push(item))
     }
 
     fn waiting(&self) -> Waiting {

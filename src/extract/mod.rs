@@ -52,6 +52,14 @@ pub(crate) enum Format {
 
 impl Format {
     pub(crate) fn of(content_type: &[u8]) -> Self {
+        match content_type {
+            b"application/json" => Self::Json,
+            b"text/event-stream" | b"text/event-stream; charset=utf-8" => Self::EventStream,
+            _ => Self::of_spelled_otherwise(content_type),
+        }
+    }
+
+    fn of_spelled_otherwise(content_type: &[u8]) -> Self {
         let parameters = memchr(b';', content_type).unwrap_or(content_type.len());
         let essence = content_type[..parameters].trim_ascii();
         let is = |known: &str| essence.eq_ignore_ascii_case(known.as_bytes());

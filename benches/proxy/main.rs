@@ -8,8 +8,8 @@
 //!
 //! Each proxy is a process of its own with one thread that serves; this one is the provider and the clients. The proxies
 //! take turns, and ratios are of neighbouring turns. A third one has, in place of the layer, the least of a recorder:
-//! what no recorder can be spared, without any reading of what a body says. A goal that it does not reach is one that
-//! nobody reaches on this machine. *Age* is the time from the moment when the provider hands a chunk
+//! what no recorder can be spared, without any reading of what a body says; a fourth one searches for the names of model
+//! and tokens as well. A goal that they do not reach is one that nobody reaches on this machine. *Age* is the time from the moment when the provider hands a chunk
 //! to its server to the moment when the client has it. A thousand streams want 2,100 open files (`ulimit -n`), and
 //! memory and CPU time are read where Linux has them.
 
@@ -17,6 +17,8 @@
 mod forward;
 mod generator;
 mod provider;
+#[path = "../overhead/search.rs"]
+mod search;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -40,6 +42,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use provider::Pace;
+use search::Search;
 use serde_json::{Value, json};
 use support::{
     Options,
@@ -65,10 +68,12 @@ enum Watch {
     Layer,
     /// The least of a recorder.
     Least,
+    /// The least of one who says something of the answer.
+    Search,
 }
 
 impl Watch {
-    const ALL: [Self; 3] = [Self::Nothing, Self::Layer, Self::Least];
+    const ALL: [Self; 4] = [Self::Nothing, Self::Layer, Self::Least, Self::Search];
 }
 
 /// How often proxies are started, since where its memory lies makes more of a difference to a process than the layer
@@ -114,6 +119,11 @@ fn serve(upstream: &Uri, watch: Watch, file: PathBuf) -> anyhow::Result<()> {
             Watch::Least => {
                 let recorder = least::writing_to(&file)?;
                 let observe = move |headers: &HeaderMap| Least::new(headers, recorder.clone());
+                accept(ObserveLayer(observe).layer(service)).await
+            }
+            Watch::Search => {
+                let recorder = least::writing_to(&file)?;
+                let observe = move |headers: &HeaderMap| Search::new(Least::new(headers, recorder.clone()));
                 accept(ObserveLayer(observe).layer(service)).await
             }
         }
@@ -197,9 +207,10 @@ impl Drop for Proxy {
 /// What was measured with one load: without the layer, and with it.
 struct Row {
     name: String,
-    /// Of neighbouring turns, with the layer by without it, and with the least of a recorder.
+    /// Of neighbouring turns: with the layer by without it, with the least of a recorder, and with a search.
     throughput: f64,
     least: f64,
+    search: f64,
     cpu: Option<f64>,
     rate: [f64; 2],
     latency: [[f64; 2]; 2],
@@ -230,7 +241,7 @@ impl Row {
     async fn of(name: String, upstream: SocketAddr, load: Load, is_full: bool) -> anyhow::Result<Self> {
         let (starts, turns, time) =
             if is_full { (STARTS, TURNS, TURN) } else { (1, 1, Duration::from_millis(20)) };
-        let mut all: [Vec<Turn>; 3] = Default::default();
+        let mut all: [Vec<Turn>; 4] = Default::default();
         for start in 0..starts {
             let proxies = Watch::ALL.into_iter().map(|watch| Proxy::start(upstream, watch));
             let proxies = proxies.collect::<anyhow::Result<Vec<_>>>()?;
@@ -247,7 +258,7 @@ impl Row {
                 }
             }
         }
-        let [without, with, least] = &all;
+        let [without, with, least, search] = &all;
         let throughput = |turns: &[Turn]| {
             median(turns.iter().zip(without).map(|(turn, without)| turn.rate() / without.rate()))
         };
@@ -257,6 +268,7 @@ impl Row {
             name,
             throughput: throughput(with),
             least: throughput(least),
+            search: throughput(search),
             cpu: with
                 .iter()
                 .zip(without)
@@ -288,6 +300,7 @@ impl Row {
             name,
             throughput: f64::NAN,
             least: f64::NAN,
+            search: f64::NAN,
             cpu: None,
             rate: [f64::NAN; 2],
             latency: [[f64::NAN; 2]; 2],
@@ -299,7 +312,7 @@ impl Row {
     fn to_json(&self) -> Value {
         json!({
             "load": self.name, "throughput_ratio": self.throughput, "least_of_a_recorder": self.least,
-            "cpu_ratio": self.cpu,
+            "least_with_a_search": self.search, "cpu_ratio": self.cpu,
             "requests_per_second": self.rate, "latency_ns_p50_p99": self.latency, "age_ns_p50_p99": self.age,
             "bytes_per_stream": self.memory,
         })
@@ -319,6 +332,7 @@ fn print(rows: &[Row]) {
         "throughput",
         "goal",
         "least of a recorder",
+        "… and a search",
         "CPU a request",
         "requests/s without",
         "latency p50, µs",
@@ -339,6 +353,7 @@ fn print(rows: &[Row]) {
             format!("{:.3}", row.throughput),
             format!("≥ 0.97 {mark}"),
             format!("{:.3}", row.least),
+            format!("{:.3}", row.search),
             row.cpu.map_or_else(String::new, |cpu| format!("{cpu:.3}")),
             grouped(row.rate[0]),
             micros(without[0]),

@@ -9,9 +9,9 @@
 //! Each proxy is a process of its own with one thread that serves; this one is the provider and the clients. The proxies
 //! take turns, and ratios are of neighbouring turns. A third one has, in place of the layer, the least of a recorder:
 //! what no recorder can be spared, without any reading of what a body says; a fourth one searches for the names of model
-//! and tokens as well. A goal that they do not reach is one that nobody reaches on this machine. *Age* is the time from the moment when the provider hands a chunk
-//! to its server to the moment when the client has it. A thousand streams want 2,100 open files (`ulimit -n`), and
-//! memory and CPU time are read where Linux has them.
+//! and tokens as well. A goal that they do not reach is one that nobody reaches on this machine. *Age* is the time from
+//! the moment when the provider hands a chunk to its server to the moment when the client has it. A thousand streams want
+//! 2,100 open files (`ulimit -n`), and memory and CPU time are read where Linux has them.
 
 #[path = "../../examples/proxy/forward.rs"]
 mod forward;

@@ -22,12 +22,12 @@ use tower_http::trace::TraceLayer;
 use tower_llm_usage::{Config, Usage, UsageService, bench};
 
 use crate::{
-    search::Search,
     service::{self, Replay},
     support::{
         bodies::Workload,
         least::{Least, Record},
         observe::{Observe, ObserveLayer},
+        search::Search,
     },
 };
 

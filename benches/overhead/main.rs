@@ -23,7 +23,6 @@ mod support;
 
 mod contenders;
 mod plot;
-mod search;
 mod service;
 
 use std::{fmt, fs, hint::black_box, time::Instant};

@@ -17,8 +17,6 @@
 mod forward;
 mod generator;
 mod provider;
-#[path = "../overhead/search.rs"]
-mod search;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -42,13 +40,13 @@ use hyper_util::{
     server::conn::auto,
 };
 use provider::Pace;
-use search::Search;
 use serde_json::{Value, json};
 use support::{
     Options,
     least::{self, Least},
     median,
     observe::ObserveLayer,
+    search::Search,
     table::{Table, grouped},
 };
 use tempfile::TempDir;

@@ -51,7 +51,6 @@ impl Least {
     }
 }
 
-#[allow(dead_code, reason = "not every bench has somebody who knows something")]
 impl Least {
     /// Keeps what somebody else knows.
     pub fn note_model(&mut self, model: &[u8]) {
@@ -97,9 +96,12 @@ const LINE: &[u8; 330] = &{
     line
 };
 
-/// How often records are taken, and after what time, or from how many bytes on, their lines are written.
+/// How often records are taken.
 const TAKE: Duration = Duration::from_millis(10);
-const FLUSH: (Duration, usize) = (Duration::from_millis(100), 128 * 1024);
+
+/// After what time their lines are written, or from how many bytes on, as the crate's writer does.
+const FLUSH: Duration = Duration::from_millis(100);
+const FLUSH_BYTES: usize = 128 * 1024;
 
 /// A recorder whose records another thread takes, and writes a line for each, whatever it says, that is then safe on
 /// the disk.
@@ -113,7 +115,7 @@ pub fn writing_to(path: &Path) -> io::Result<Recorder<Box<Record>>> {
                 black_box(record.known());
                 lines.extend_from_slice(LINE);
             }
-            let is_due = written.elapsed() >= FLUSH.0 || lines.len() >= FLUSH.1;
+            let is_due = written.elapsed() >= FLUSH || lines.len() >= FLUSH_BYTES;
             if is_due && !lines.is_empty() {
                 if file.write_all(&lines).and_then(|()| file.sync_data()).is_err() {
                     return;

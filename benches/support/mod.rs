@@ -6,6 +6,7 @@ pub mod duckdb;
 pub mod history;
 pub mod least;
 pub mod observe;
+pub mod search;
 pub mod table;
 
 use std::{num::NonZeroU64, time::Duration};

@@ -502,9 +502,9 @@ mod tests {
 
     #[test]
     fn calls_that_keep_coming_wake_nobody_to_have_their_lines_written() {
-        let (mut worker, record) = after_a_write();
-        let until = worker.paced_until;
-        assert!(matches!(worker.turn(until - LEAST_INTERVAL), Next::Wait(at) if at == Some(until)));
+        let (mut worker, record, written) = after_a_write();
+        let Next::Wait(Some(until)) = worker.turn(written) else { panic!("there is nothing to wait for") };
+        assert_eq!(until, written + LEAST_INTERVAL);
         (0..500).for_each(|_| record());
         assert!(!worker.events.is_rung());
         assert!(matches!(worker.turn(until), Next::Wait(None)));
@@ -515,8 +515,8 @@ mod tests {
 
     #[test]
     fn lines_that_have_become_many_are_written_before_it_is_time() {
-        let (mut worker, record) = after_a_write();
-        let soon = worker.paced_until - LEAST_INTERVAL / 2;
+        let (mut worker, record, written) = after_a_write();
+        let soon = written + LEAST_INTERVAL / 2;
         while worker.pending.bytes.len() < MOST_PACED {
             assert!(matches!(worker.turn(soon), Next::Wait(Some(_))));
             (0..worker.events.half()).for_each(|_| record());
@@ -529,8 +529,8 @@ mod tests {
         assert_eq!(worker.durable, worker.accepted);
     }
 
-    /// A writer that has just written a line, and what gives it one more.
-    fn after_a_write() -> (Worker<UsageEvent>, impl Fn()) {
+    /// A writer that has just written a line, what gives it one more, and when the first was.
+    fn after_a_write() -> (Worker<UsageEvent>, impl Fn(), Instant) {
         let settings = UsageStatistics { flush_events: 1, ..UsageStatistics::default() };
         let (recorder, events) = queue::channel(settings.queue_capacity);
         let opened = Faulty::default().open();
@@ -546,6 +546,6 @@ mod tests {
         assert!(matches!(worker.turn(start), Next::Wait(None)));
         // The file's thread says that it is done.
         worker.events.wait(None);
-        (worker, record)
+        (worker, record, start)
     }
 }

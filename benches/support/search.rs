@@ -5,14 +5,14 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use memchr::{memchr, memmem::Finder};
 
-use crate::support::{least::Least, observe::Observe};
+use super::{least::Least, observe::Observe};
 
 /// Beside what [`Least`] does, a search for the names of what is wanted of a chat completion, which is what nobody is
 /// spared who names the model and the tokens.
 ///
 /// It knows no JSON: what somebody has written into an answer it takes for a count. So it is no recorder to be used; but
 /// one that reads bodies as they are takes no less.
-pub(crate) struct Search {
+pub struct Search {
     least: Least,
     has_model: bool,
 }
@@ -30,7 +30,7 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
 });
 
 impl Search {
-    pub(crate) fn new(least: Least) -> Self {
+    pub fn new(least: Least) -> Self {
         Self { least, has_model: false }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     pin::pin,
     sync::mpsc,
     thread,
+    time::{Duration, Instant},
 };
 
 use allocation_counter::{AllocationInfo, measure};
@@ -22,6 +23,7 @@ use tower_http::trace::TraceLayer;
 use tower_llm_usage::{Config, Usage, UsageService, bench};
 
 use crate::{
+    cold,
     service::{self, Replay},
     support::{
         bodies::Workload,
@@ -35,8 +37,8 @@ use crate::{
 pub(crate) trait Contender {
     fn name(&self) -> &'static str;
 
-    /// Serves so many requests. This is what is measured.
-    fn run(&mut self, requests: usize) -> usize;
+    /// Serves so many requests, and says what that took.
+    fn run(&mut self, requests: usize) -> Duration;
 
     /// Serves one request and counts what is allocated for it: while the answer is under way, and in all.
     fn memory(&mut self) -> Memory;
@@ -98,6 +100,7 @@ struct Stack<S> {
     taken: usize,
     /// The client stays to the end.
     stays: bool,
+    is_cold: bool,
 }
 
 impl Stack<()> {
@@ -108,11 +111,33 @@ impl Stack<()> {
             request: service::request(workload),
             taken: workload.taken,
             stays: workload.taken == workload.frames.len(),
+            is_cold: workload.is_cold,
         }
     }
 
     fn around<S>(&self, name: &'static str, service: S) -> Stack<S> {
-        Stack { name, service, request: self.request.clone(), taken: self.taken, stays: self.stays }
+        let Self { taken, stays, is_cold, .. } = *self;
+        Stack { name, service, request: self.request.clone(), taken, stays, is_cold }
+    }
+}
+
+impl<S, B> Stack<S>
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>>,
+    B: Body<Data = Bytes>,
+{
+    fn serve(&mut self, request: Request<Full<Bytes>>) {
+        let pieces = if self.stays { usize::MAX } else { self.taken };
+        let body = service::begin(&mut self.service, request);
+        black_box(service::take(pin!(body), pieces));
+    }
+
+    fn run_cold(&mut self) -> Duration {
+        let request = self.request.clone();
+        cold::forget();
+        let start = Instant::now();
+        self.serve(request);
+        start.elapsed()
     }
 }
 
@@ -126,14 +151,15 @@ where
     }
 
     #[inline(never)]
-    fn run(&mut self, requests: usize) -> usize {
-        let pieces = if self.stays { usize::MAX } else { self.taken };
-        (0..requests)
-            .map(|_| {
-                let body = service::begin(&mut self.service, self.request.clone());
-                black_box(service::take(pin!(body), pieces))
-            })
-            .sum()
+    fn run(&mut self, requests: usize) -> Duration {
+        if self.is_cold {
+            return (0..requests).map(|_| self.run_cold()).sum();
+        }
+        let start = Instant::now();
+        for _ in 0..requests {
+            self.serve(self.request.clone());
+        }
+        start.elapsed()
     }
 
     fn memory(&mut self) -> Memory {
@@ -207,7 +233,7 @@ where
         self.stack.name
     }
 
-    fn run(&mut self, requests: usize) -> usize {
+    fn run(&mut self, requests: usize) -> Duration {
         self.stack.run(requests)
     }
 
@@ -302,7 +328,7 @@ impl Contender for Layer {
         self.stack.name()
     }
 
-    fn run(&mut self, requests: usize) -> usize {
+    fn run(&mut self, requests: usize) -> Duration {
         self.served += requests as u64;
         self.stack.run(requests)
     }

@@ -20,11 +20,13 @@ pub struct Workload {
     pub frames: Vec<Bytes>,
     /// Pieces that the client takes; it is gone before the rest.
     pub taken: usize,
+    /// Between two requests, the processor forgets all that it knows of the first.
+    pub is_cold: bool,
 }
 
 impl Workload {
     fn new(name: &'static str, path: &'static str, content_type: &'static str, frames: Vec<Bytes>) -> Self {
-        Self { name, path, content_type, content_encoding: None, taken: frames.len(), frames }
+        Self { name, path, content_type, content_encoding: None, taken: frames.len(), is_cold: false, frames }
     }
 
     pub fn bytes(&self) -> usize {
@@ -49,6 +51,10 @@ impl Workload {
     fn left_after(self, name: &'static str, taken: usize) -> Self {
         Self { name, taken, ..self }
     }
+
+    fn cold(self, name: &'static str) -> Self {
+        Self { name, is_cold: true, ..self }
+    }
 }
 
 const JSON: &str = "application/json";
@@ -56,6 +62,7 @@ const STREAM: &str = "text/event-stream; charset=utf-8";
 const CHAT: &str = "/v1/chat/completions";
 
 pub const CHAT_1_5_KB: &str = "unary chat, 1.5 KB";
+pub const CHAT_COLD: &str = "1.5 KB, nothing in the caches";
 pub const CHAT_50_KB: &str = "unary chat, 50 KB in 4 frames";
 pub const PROSE_50_KB: &str = "unary chat, 50 KB of prose";
 pub const OPENAI: &str = "OpenAI stream, 802 frames";
@@ -69,8 +76,10 @@ pub const ABORT: &str = "OpenAI stream, left after 100";
 pub fn workloads() -> Vec<Workload> {
     let openai = || Workload::new(OPENAI, CHAT, STREAM, openai_stream(802, false));
     let chat = || Workload::new(CHAT_50_KB, CHAT, JSON, pieces(&chat_of_document(50_000), 4));
+    let short = || Workload::new(CHAT_1_5_KB, CHAT, JSON, pieces(&chat_completion(1_500), 1));
     vec![
-        Workload::new(CHAT_1_5_KB, CHAT, JSON, pieces(&chat_completion(1_500), 1)),
+        short(),
+        short().cold(CHAT_COLD),
         chat(),
         Workload::new(PROSE_50_KB, CHAT, JSON, pieces(&chat_completion(50_000), 4)),
         openai(),

@@ -1,7 +1,7 @@
 //! What this crate's own benches measure apart from the rest. No part of its interface: any version may change it.
 #![allow(missing_docs, missing_debug_implementations, reason = "for this crate's benches")]
 
-use std::{hint::black_box, io, path::Path, sync::Arc};
+use std::{hint::black_box, io, path::Path, sync::Arc, time::Instant};
 
 use serde::Deserialize;
 
@@ -163,5 +163,14 @@ pub struct Events<T>(queue::Events<T>);
 impl<T> Events<T> {
     pub fn pop(&mut self) -> Option<T> {
         self.0.pop()
+    }
+
+    /// Sleeps until `deadline`, or until as many wait as wake the writer when it is not time to write. Always of the same
+    /// thread.
+    pub fn wait(&self, deadline: Instant) {
+        self.0.attach();
+        if self.0.arm(self.0.half() as u64) {
+            self.0.wait(Some(deadline));
+        }
     }
 }

@@ -17,8 +17,7 @@
 //! of such names. A goal below that is one that nobody reaches on this machine.
 //!
 //! A thread that does nothing but call has code and data at hand. One that serves a network does not: other code runs
-//! between two calls. *Nothing in the caches* is the shortest call under such circumstances, and near to what `--bench proxy`
-//! finds on a serving thread.
+//! between two calls. *Nothing in the caches* is the short answer under such circumstances.
 //!
 //! Every allocation of the calling thread is counted, which costs each contender some nanoseconds an allocation.
 

@@ -1,7 +1,13 @@
 //! What this crate's own benches measure apart from the rest. No part of its interface: any version may change it.
 #![allow(missing_docs, missing_debug_implementations, reason = "for this crate's benches")]
 
-use std::{hint::black_box, io, path::Path, sync::Arc, time::Instant};
+use std::{
+    hint::black_box,
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::Deserialize;
 
@@ -11,6 +17,7 @@ use crate::{
     index::{self, Dimension, Filter, Grouping, Interval, Pattern, Query},
     queue, store,
     texts::Texts,
+    writer,
 };
 
 /// A body that is read alone.
@@ -137,6 +144,10 @@ fn named(dimension: &str) -> Dimension {
         other => panic!("no dimension: {other}"),
     }
 }
+
+/// How long lines wait for the next write however many they are, unless they have [this many bytes](MOST_PACED).
+pub const LEAST_INTERVAL: Duration = writer::LEAST_INTERVAL;
+pub const MOST_PACED: usize = writer::MOST_PACED;
 
 /// The queue between requests and the writer.
 pub fn queue<T>(capacity: usize) -> (Recorder<T>, Events<T>) {

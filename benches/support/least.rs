@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header::AUTHORIZATION};
 use tower_llm_usage::{
     KeyHash,
-    bench::{self, Recorder},
+    bench::{self, LEAST_INTERVAL, MOST_PACED, Recorder},
 };
 
 use super::observe::Observe;
@@ -49,9 +49,7 @@ impl Least {
         };
         Self { started: Instant::now(), record: Some(Box::new(record)), recorder }
     }
-}
 
-impl Least {
     /// Keeps what somebody else knows.
     pub fn note_model(&mut self, model: &[u8]) {
         if let Some(record) = &mut self.record {
@@ -96,25 +94,21 @@ const LINE: &[u8; 330] = &{
     line
 };
 
-/// After what time their lines are written, or from how many bytes on, as the crate's writer does.
-const FLUSH: Duration = Duration::from_millis(100);
-const FLUSH_BYTES: usize = 128 * 1024;
-
 /// A recorder whose records another thread takes, and writes a line for each, whatever it says, that is then safe on
-/// the disk. That thread is woken when the crate's writer would be: how often a thread wakes beside those that serve is by
-/// itself a difference of several percent to a proxy with one connection.
+/// the disk. That thread is woken and writes when the crate's writer would: how often a thread wakes beside those that
+/// serve is by itself a difference of several percent to a proxy with one connection.
 pub fn writing_to(path: &Path) -> io::Result<Recorder<Box<Record>>> {
     let (recorder, mut events) = bench::queue::<Box<Record>>(1 << 13);
     let mut file = File::create(path)?;
     thread::spawn(move || {
         let (mut lines, mut written) = (Vec::new(), Instant::now());
         loop {
-            events.wait(if lines.is_empty() { Instant::now() } else { written } + FLUSH);
+            events.wait(if lines.is_empty() { Instant::now() } else { written } + LEAST_INTERVAL);
             while let Some(record) = events.pop() {
                 black_box(record.known());
                 lines.extend_from_slice(LINE);
             }
-            let is_due = written.elapsed() >= FLUSH || lines.len() >= FLUSH_BYTES;
+            let is_due = written.elapsed() >= LEAST_INTERVAL || lines.len() >= MOST_PACED;
             if is_due && !lines.is_empty() {
                 if file.write_all(&lines).and_then(|()| file.sync_data()).is_err() {
                     return;

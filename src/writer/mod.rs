@@ -46,6 +46,7 @@ use std::{
 use keeper::Keeper;
 use tokio::sync::oneshot;
 use worker::Worker;
+pub(crate) use worker::{LEAST_INTERVAL, MOST_PACED};
 
 use crate::{
     Error, Timestamp,

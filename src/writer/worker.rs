@@ -33,10 +33,10 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// However fast events come, lines are written no more often than this for their number: to wake the file's thread, write
 /// and sync costs as much as hundreds of calls.
-const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const LEAST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// So many bytes of lines are written before that: longer ones would leave the cache before they are.
-const MOST_PACED: usize = 128 * 1024;
+pub(crate) const MOST_PACED: usize = 128 * 1024;
 
 /// Room for lines that is kept between batches.
 const KEPT_BUFFER: usize = 1 << 20;

@@ -81,7 +81,10 @@ impl<T> Rings<T> {
     }
 
     fn waiting(&self) -> Waiting {
-        Waiting { near: self.near.len(), far: self.far.as_ref().map_or(0, ArrayQueue::len) }
+        // The far ring first. The other way round, what comes in between would fill the near one without being counted and
+        // go on into the far one, whose items then were taken before it.
+        let far = self.far.as_ref().map_or(0, ArrayQueue::len);
+        Waiting { near: self.near.len(), far }
     }
 }
 

@@ -176,6 +176,30 @@ fn a_push_while_the_queue_closes_comes_out_or_is_counted() {
     });
 }
 
+/// Both rings are used in turn, and neither fills up.
+#[test]
+fn what_one_thread_pushes_comes_out_in_its_order() {
+    interleave(|| {
+        let (recorder, mut events) = queue::channel(8);
+        let pushing: Vec<_> = (0..2)
+            .map(|thread| {
+                let recorder = recorder.clone();
+                thread::spawn(move || (0..4).for_each(|i| recorder.push((thread, i))))
+            })
+            .collect();
+        let mut next = [0, 0];
+        while next != [4, 4] {
+            let mut waiting = events.waiting();
+            while let Some((thread, i)) = events.next(&mut waiting) {
+                assert_eq!(i, next[thread]);
+                next[thread] += 1;
+            }
+            thread::yield_now();
+        }
+        pushing.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
 /// L7: without a flush.
 #[test]
 fn enough_events_wake_the_writer() {
@@ -262,37 +286,49 @@ fn what_could_not_be_written_is_written_later_and_once() {
 /// L9, F27: at the end each event is in the file or counted as lost, whoever closes, records, flushes and asks meanwhile.
 #[test]
 fn recording_asking_and_closing_get_along() {
+    interleave(|| drop(record_ask_and_close(3)));
+}
+
+/// That is with one ring only: with two, events change places rather than get lost.
+#[test]
+fn what_one_thread_records_is_written_in_its_order_even_if_the_queue_is_full() {
     interleave(|| {
-        let stage = Stage::new(3, 2);
-        let recording = (0..2).map(|thread| {
-            stage.spawn(move |stage| {
-                stage.record(10 * thread);
-                if stage.writer.flush_blocking().is_ok() && stage.status().dropped == 0 {
-                    assert!(stage.numbers().contains(&(10 * thread)));
-                }
-                stage.record(10 * thread + 1);
-                stage.record(10 * thread + 2);
-            })
-        });
-        let asking = stage.spawn(|stage| {
-            stage.record(100);
-            let recorded = stage.recorded();
-            let events = stage.writer.snapshot_blocking().events();
-            assert!(events + stage.status().dropped >= recorded);
-        });
-        let closing = |_| stage.spawn(|stage| stage.writer.close_blocking().unwrap());
-        let acting: Vec<_> = recording.chain([asking]).chain((0..2).map(closing)).collect();
-        stage.status();
-        acting.into_iter().for_each(|thread| thread.join().unwrap());
-        stage.writer.close_blocking().unwrap();
-        let status = stage.status();
-        assert_eq!((status.observed, status.queued, status.dropped_by.unwritten), (7, 0, 0));
-        let numbers = stage.numbers();
-        assert_eq!(numbers.len() as u64, status.persisted);
+        let numbers = record_ask_and_close(2);
         for thread in 0..2 {
             assert!(numbers.iter().filter(|number| *number / 10 == thread).is_sorted());
         }
     });
+}
+
+/// Gives the numbers of the events in the file.
+fn record_ask_and_close(queue_capacity: usize) -> Vec<u64> {
+    let stage = Stage::new(queue_capacity, 2);
+    let recording = (0..2).map(|thread| {
+        stage.spawn(move |stage| {
+            stage.record(10 * thread);
+            if stage.writer.flush_blocking().is_ok() && stage.status().dropped == 0 {
+                assert!(stage.numbers().contains(&(10 * thread)));
+            }
+            stage.record(10 * thread + 1);
+            stage.record(10 * thread + 2);
+        })
+    });
+    let asking = stage.spawn(|stage| {
+        stage.record(100);
+        let recorded = stage.recorded();
+        let events = stage.writer.snapshot_blocking().events();
+        assert!(events + stage.status().dropped >= recorded);
+    });
+    let closing = |_| stage.spawn(|stage| stage.writer.close_blocking().unwrap());
+    let acting: Vec<_> = recording.chain([asking]).chain((0..2).map(closing)).collect();
+    stage.status();
+    acting.into_iter().for_each(|thread| thread.join().unwrap());
+    stage.writer.close_blocking().unwrap();
+    let status = stage.status();
+    assert_eq!((status.observed, status.queued, status.dropped_by.unwritten), (7, 0, 0));
+    let numbers = stage.numbers();
+    assert_eq!(numbers.len() as u64, status.persisted);
+    numbers
 }
 
 /// L10, F27

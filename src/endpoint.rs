@@ -250,6 +250,12 @@ impl Call {
     pub(crate) fn has_usage_headers(&self) -> bool {
         self.path == INVOKE_MODEL
     }
+
+    /// `path` is this row's, with nothing but a version before it: as most are, it names no model and no provider, and is
+    /// its own [`template`].
+    pub(crate) fn is_at(&self, path: &str) -> bool {
+        matches!(self.path, Path::Segments(segments) if matches!(before_end(path, segments), Some("/" | "/v1/")))
+    }
 }
 
 impl Path {
@@ -363,7 +369,9 @@ pub(crate) fn template(path: &str) -> Cow<'_, str> {
                 "projects" | "locations" | "threads" | "runs" | "accounts" | "endpoints"
                 | "serving-endpoints",
                 _,
-            ) if !segment.is_empty() => ("{id}", "", false),
+            ) if !matches!((before, segment), (_, "") | ("threads", "runs") | ("endpoints", "openapi")) => {
+                ("{id}", "", false)
+            }
             _ => ("", segment, false),
         };
         before = segment;
@@ -390,6 +398,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::provider;
 
     fn operation(path: &str) -> Option<&'static str> {
         match Endpoint::of(&Method::POST, path) {
@@ -541,6 +550,7 @@ mod tests {
             ("/v1/models/meta/llama/predictions", "/v1/models/{model}/predictions"),
             ("/client/v4/accounts/a/ai/run/@cf/meta/llama", "/client/v4/accounts/{id}/ai/run/{model}"),
             ("/v1/threads/t/runs/r/submit_tool_outputs", "/v1/threads/{id}/runs/{id}/submit_tool_outputs"),
+            ("/v1/threads/runs", "/v1/threads/runs"),
             ("/openai/deployments/d/embeddings", "/openai/deployments/{deployment}/embeddings"),
             (
                 "/v1/projects/p/locations/l/publishers/google/models/g:generateContent",
@@ -551,5 +561,20 @@ mod tests {
         }
         let long = format!("/{}/chat/completions", "ä".repeat(5_000));
         assert!(template(&long).len() <= MAX_TEMPLATE);
+    }
+
+    #[test]
+    fn a_path_of_the_table_tells_nothing_beside_its_call() {
+        for call in CALLS {
+            let Path::Segments(segments) = call.path else { continue };
+            for path in ["/", "/v1/"].map(|version| format!("{version}{segments}")) {
+                assert!(call.is_at(&path), "{path}");
+                assert_eq!((model(&path), provider::of_path(&path)), (None, None), "{path}");
+                assert_eq!(template(&path), path);
+            }
+            for other in ["/openai/deployments/d/", "/v2/", "//", ""] {
+                assert!(!call.is_at(&format!("{other}{segments}")), "{other}{segments}");
+            }
+        }
     }
 }

@@ -168,8 +168,10 @@ impl Record {
         };
         let [target, request_id, model, error_type] = told.texts.all();
         let (method, path) = target.split_once(' ').unwrap_or_default();
+        // What the path tells beside the call, if it may tell something.
+        let path = self.call.is_none_or(|call| !call.is_at(path)).then_some(path);
 
-        let asked = endpoint::model(path).map(extract::clean_name).and_then(named);
+        let asked = path.and_then(endpoint::model).map(extract::clean_name).and_then(named);
         let asked = asked.or_else(|| hinted(|hint| &hint.model));
         let model = [&*model, asked.as_deref().unwrap_or_default(), UNKNOWN_MODEL];
         let model = model.into_iter().find(|model| !model.is_empty()).unwrap_or_default();
@@ -177,12 +179,12 @@ impl Record {
             Some(call) => (Some(call.operation), call.provider, call.is_stream),
             None => (None, None, false),
         };
-        let known = provider::of_path(path).or(self.provider.copied());
+        let known = path.and_then(provider::of_path).or(self.provider.copied());
         let provider = known.or(call_provider).or_else(|| told.dialect.and_then(Dialect::provider));
         let hinted_provider = hinted(|hint| &hint.provider);
-        let endpoint = match endpoint::template(path) {
-            Cow::Borrowed(_) => Cow::Borrowed(&*target),
-            Cow::Owned(template) => Cow::Owned(format!("{method} {template}")),
+        let endpoint = match path.map(endpoint::template) {
+            None | Some(Cow::Borrowed(_)) => Cow::Borrowed(&*target),
+            Some(Cow::Owned(template)) => Cow::Owned(format!("{method} {template}")),
         };
         look(EventRef {
             timestamp: self.timestamp,

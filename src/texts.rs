@@ -79,7 +79,7 @@ impl Texts {
     pub(crate) fn all(&self) -> [Cow<'_, str>; Self::COUNT] {
         [Text::Target, Text::RequestId, Text::Model, Text::ErrorType]
             .map(|text| &self.bytes[self.range(text)])
-            // Which takes several times as long where there is nothing to replace.
+            // To look for what has to be replaced takes several times as long as to see that there is nothing.
             .map(|text| str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed))
     }
 

@@ -211,6 +211,9 @@ struct Rows {
 
 type Row = (usize, &'static Path);
 
+/// What most servers have before the segments of a row.
+const BEFORE_USUAL: [&str; 2] = ["/", "/v1/"];
+
 impl Rows {
     fn new(paths: impl Iterator<Item = &'static Path> + Clone) -> Self {
         let mut rows = Self { by_path: HashMap::new(), by_last_word: HashMap::new(), others: Vec::new() };
@@ -222,7 +225,7 @@ impl Rows {
         }
         rows.by_path = paths
             .filter_map(|path| if let Path::Segments(segments) = path { Some(segments) } else { None })
-            .flat_map(|segments| [format!("/{segments}"), format!("/v1/{segments}")])
+            .flat_map(|segments| BEFORE_USUAL.map(|before| format!("{before}{segments}")))
             .filter_map(|path| rows.search(&path).map(|row| (path, row)))
             .collect();
         rows
@@ -254,7 +257,8 @@ impl Call {
     /// `path` is this row's, with nothing but a version before it: as most are, it names no model and no provider, and is
     /// its own [`template`].
     pub(crate) fn is_at(&self, path: &str) -> bool {
-        matches!(self.path, Path::Segments(segments) if matches!(before_end(path, segments), Some("/" | "/v1/")))
+        let Path::Segments(segments) = self.path else { return false };
+        before_end(path, segments).is_some_and(|before| BEFORE_USUAL.contains(&before))
     }
 }
 

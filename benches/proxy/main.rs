@@ -4,6 +4,7 @@
 //! ```sh
 //! cargo bench --bench proxy                  # all of it
 //! cargo bench --bench proxy -- stream --json # what has `stream` in its name, as data
+//! cargo bench --bench proxy --profile deploy # of proxies that are linked as one
 //! ```
 //!
 //! Each proxy is a process of its own with one thread that serves; this one is the provider and the clients. The proxies

@@ -1077,6 +1077,8 @@ mod recording {
             ("", 400, "invalid_body"),
             ("false", 400, "invalid_body"),
             (r#"{"enabled":"false"}"#, 400, "invalid_body"),
+            ("[false]", 400, "invalid_body"),
+            (" \n[false]", 400, "invalid_body"),
             (r#"{"enabled":false,"for":"1h"}"#, 400, "invalid_body"),
             (r#"{"enabled":false} x"#, 400, "invalid_body"),
             (&long, 413, "body_too_long"),

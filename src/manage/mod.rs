@@ -519,5 +519,8 @@ async fn read<T: serde::de::DeserializeOwned>(body: impl Body) -> Result<T, Trou
             data.advance(len);
         }
     }
-    serde_json::from_slice(&bytes).map_err(|_| Trouble::Body(answer::BadBody::Unreadable))
+    // A derived `Deserialize` takes a list of the members' values as well.
+    let is_object = bytes.trim_ascii_start().starts_with(b"{");
+    let read = if is_object { serde_json::from_slice(&bytes).ok() } else { None };
+    read.ok_or(Trouble::Body(answer::BadBody::Unreadable))
 }

@@ -571,12 +571,13 @@ mod tests {
     /// L4, F29
     #[test]
     fn a_bad_line_is_counted_with_its_number_and_stops_nothing() {
+        const LIST: &str = r#"["2026-11-25T00:00:00Z","gpt-4o",9,12,21,200]"#;
         let ours = serde_json::to_string(&ours()).unwrap();
-        let file = [ORIGINAL, "", "{\"timestamp\":1}", "  \t", "null", &ours, "\0\0\0", ""].join("\n");
+        let file = [ORIGINAL, "", "{\"timestamp\":1}", "  \t", "null", &ours, "\0\0\0", LIST, ""].join("\n");
         let (events, history) = loaded(file.as_bytes());
         assert_eq!(events, [serde_json::from_str(ORIGINAL).unwrap(), self::ours()]);
-        assert_eq!((history.events, history.bad_lines), (2, 3));
-        assert_eq!(history.first_bad_lines, [3, 5, 7]);
+        assert_eq!((history.events, history.bad_lines), (2, 4));
+        assert_eq!(history.first_bad_lines, [3, 5, 7, 8]);
         assert_eq!((history.bytes, history.torn), (file.len() as u64, false));
     }
 

@@ -15,9 +15,7 @@ use crate::{
     Timestamp,
     extract::{Dialect, Extractor, Format},
     index::{self, Dimension, Filter, Grouping, Interval, Pattern, Query},
-    queue, store,
-    texts::Texts,
-    writer,
+    queue, store, writer,
 };
 
 /// A body that is read alone.
@@ -32,10 +30,10 @@ pub enum Api {
 /// Reads a body in pieces, as the layer does.
 pub fn total_tokens<'a>(api: Api, pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<u64> {
     let mut extractor = match api {
-        Api::Chat => Extractor::new(Format::Json, Some(Dialect::OpenAi), Texts::default()),
-        Api::ChatStream => Extractor::new(Format::EventStream, Some(Dialect::OpenAi), Texts::default()),
-        Api::GeminiStream => Extractor::new(Format::EventStream, Some(Dialect::Gemini), Texts::default()),
-        Api::Images => Extractor::new(Format::Json, Some(Dialect::Responses), Texts::default()),
+        Api::Chat => Extractor::new(Format::Json, Some(Dialect::OpenAi)),
+        Api::ChatStream => Extractor::new(Format::EventStream, Some(Dialect::OpenAi)),
+        Api::GeminiStream => Extractor::new(Format::EventStream, Some(Dialect::Gemini)),
+        Api::Images => Extractor::new(Format::Json, Some(Dialect::Responses)),
     };
     pieces.into_iter().for_each(|piece| extractor.feed(piece));
     extractor.finish();

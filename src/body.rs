@@ -3,7 +3,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::response;
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -29,11 +29,15 @@ pin_project! {
 }
 
 impl<B: Body> UsageBody<B> {
-    pub(crate) fn new(head: &response::Parts, inner: B, tap: Option<Tap>) -> Self {
+    /// The response with its body watched, if there is anything to watch.
+    pub(crate) fn watched(response: Response<B>, tap: Option<Tap>) -> Response<Self> {
         let tap = tap.and_then(|mut tap| {
-            tap.response(head, inner.size_hint().exact(), inner.is_end_stream()).then_some(tap)
+            let body = response.body();
+            let (length, is_end_stream) = (body.size_hint().exact(), body.is_end_stream());
+            let (status, headers) = (response.status(), response.headers());
+            tap.response(status, headers, response.extensions(), length, is_end_stream).then_some(tap)
         });
-        Self { inner, tap }
+        response.map(|inner| Self { inner, tap })
     }
 }
 

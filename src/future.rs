@@ -40,11 +40,7 @@ where
         let result = ready!(this.inner.poll(cx));
         let tap = this.tap.take();
         Poll::Ready(match result {
-            Ok(response) => {
-                let (head, body) = response.into_parts();
-                let body = UsageBody::new(&head, body, tap);
-                Ok(Response::from_parts(head, body))
-            }
+            Ok(response) => Ok(UsageBody::watched(response, tap)),
             Err(error) => {
                 if let Some(mut tap) = tap {
                     tap.fail();

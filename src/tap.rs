@@ -15,7 +15,7 @@
 use std::{fmt, io::IoSlice, mem};
 
 use bytes::Buf;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, response};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 
 use crate::{
     Ending, Tokens, UsageHint,
@@ -25,7 +25,6 @@ use crate::{
     key, provider,
     queue::Recorder,
     record::{Elapsed, Entry, Extra, Moment, Record, Told},
-    texts::Texts,
 };
 
 /// Put into a request's extensions by the layer that watches it: a second one stands aside.
@@ -41,21 +40,35 @@ pub(crate) struct Tap {
 impl Tap {
     /// Begins to watch a request, if it is one to be watched.
     pub(crate) fn of_request<B>(recorder: &Recorder<Entry>, request: &mut Request<B>) -> Option<Self> {
+        let (method, uri) = (request.method(), request.uri());
+        let tap = Self::of_head(recorder, method, uri, request.headers(), request.extensions())?;
+        request.extensions_mut().insert(IsWatched);
+        Some(tap)
+    }
+
+    // Knows nothing of the body's type: compiled once, and not anew in the midst of each service.
+    fn of_head(
+        recorder: &Recorder<Entry>,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Option<Self> {
         if !recorder.is_on() {
             return None;
         }
-        let hint = request.extensions().get::<UsageHint>().cloned();
-        let endpoint = Endpoint::of(request.method(), request.uri().path());
-        match (hint.as_ref().and_then(|hint| hint.record), endpoint) {
-            (Some(false), _) | (None, Endpoint::Ignored) => return None,
-            _ => {}
-        }
-        if request.extensions_mut().insert(IsWatched).is_some() {
+        let hint = extensions.get::<UsageHint>();
+        let call = match (Endpoint::of(method, uri.path()), hint.and_then(|hint| hint.record)) {
+            (_, Some(false)) | (Endpoint::Ignored, None) => return None,
+            (Endpoint::Call(call), _) => Some(call),
+            (Endpoint::Unknown | Endpoint::Ignored, _) => None,
+        };
+        if extensions.get::<IsWatched>().is_some() {
             return None;
         }
-        // Made where it will lie, with all that it consists of: to move it costs more than to fill it in.
-        let watch =
-            Box::write(Box::new_uninit(), Watch::of_request(recorder.clone(), endpoint, hint, request));
+        // Made where it will lie, and what is large about it put there: to move it costs more than to fill it in.
+        let mut watch = Box::write(Box::new_uninit(), Watch::new(recorder.clone(), call));
+        watch.request(method, uri, headers, hint);
         Some(Self { watch: Some(watch) })
     }
 
@@ -64,14 +77,16 @@ impl Tap {
     /// Returns whether there is still something to watch.
     pub(crate) fn response(
         &mut self,
-        head: &response::Parts,
+        status: StatusCode,
+        headers: &HeaderMap,
+        extensions: &Extensions,
         length: Option<u64>,
         is_end_stream: bool,
     ) -> bool {
         let Some(watch) = &mut self.watch else { return false };
-        if !watch.response(head, length) {
+        if !watch.response(status, headers, extensions, length) {
             self.watch = None;
-        } else if is_end_stream || watch.is_bodiless(head.status) {
+        } else if is_end_stream || watch.is_bodiless(status) {
             self.settle(Ending::Complete);
         }
         self.watch.is_some()
@@ -151,77 +166,80 @@ struct Watch {
 
 impl Watch {
     #[inline(always)]
-    fn of_request<B>(
-        recorder: Recorder<Entry>,
-        endpoint: Endpoint,
-        hint: Option<UsageHint>,
-        request: &Request<B>,
-    ) -> Self {
-        let call = match endpoint {
-            Endpoint::Call(call) => Some(call),
-            Endpoint::Unknown | Endpoint::Ignored => None,
-        };
-        let (method, uri) = (request.method(), request.uri());
-        let headers = RequestHeaders::of(request.headers());
-        let mut record = Record::new(call);
-        record.key = key::of_request(headers.key.get(), uri);
-        let mut texts = Texts::new(method, uri.path());
-        if let Some(request_id) = headers.request_id.get() {
-            texts.set_request_id(request_id);
-        }
-        record.provider = uri.host().and_then(provider::of_host);
-        let is_forced = hint.as_ref().is_some_and(|hint| hint.record == Some(true));
-        record.extra = hint.map(|hint| Box::new(Extra { hint, announced: None }));
+    fn new(recorder: Recorder<Entry>, call: Option<&'static Call>) -> Self {
         Self {
             recorder,
-            is_forced,
-            is_head: method == Method::HEAD,
-            is_connect: method == Method::CONNECT,
+            is_forced: false,
+            is_head: false,
+            is_connect: false,
             has_response: false,
             started: Moment::now(),
             left: UNKNOWN,
-            extractor: Extractor::new(Format::Unknown, call.and_then(|call| call.dialect), texts),
-            record,
+            extractor: Extractor::new(Format::Unknown, call.and_then(|call| call.dialect)),
+            record: Record::new(call),
+        }
+    }
+
+    #[inline(always)]
+    fn request(&mut self, method: &Method, uri: &Uri, headers: &HeaderMap, hint: Option<&UsageHint>) {
+        self.is_head = method == Method::HEAD;
+        self.is_connect = method == Method::CONNECT;
+        let headers = RequestHeaders::of(headers);
+        self.record.key = key::of_request(headers.key.get(), uri);
+        self.extractor.set_target(method.as_str(), uri.path());
+        if let Some(request_id) = headers.request_id.get() {
+            self.extractor.set_request_id(request_id);
+        }
+        self.record.provider = uri.host().and_then(provider::of_host);
+        if let Some(hint) = hint {
+            self.is_forced = hint.record == Some(true);
+            self.record.extra = Some(Box::new(Extra { hint: hint.clone(), announced: None }));
         }
     }
 
     /// Returns whether the response is one to be watched.
-    fn response(&mut self, head: &response::Parts, length: Option<u64>) -> bool {
+    fn response(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        length: Option<u64>,
+    ) -> bool {
         self.has_response = true;
-        self.record.status = head.status.as_u16();
-        if let Some(later) = head.extensions.get::<UsageHint>() {
+        self.record.status = status.as_u16();
+        if let Some(later) = extensions.get::<UsageHint>() {
             if later.record == Some(false) {
                 return false;
             }
             self.record.extra.get_or_insert_default().hint.update(later);
         }
-        let headers = ResponseHeaders::of(&head.headers);
-        let format = Format::of(headers.content_type.map_or(&[], |value| value.as_bytes()));
+        let known = ResponseHeaders::of(headers);
+        let format = Format::of(known.content_type.map_or(&[], |value| value.as_bytes()));
         if self.record.call.is_none() && format == Format::Unknown && !self.is_forced {
             return false;
         }
         self.extractor.expect(format);
-        if let Some(request_id) = headers.request_id.get() {
+        if let Some(request_id) = known.request_id.get() {
             self.extractor.set_request_id(request_id);
         }
-        if headers.is_encoded {
-            let codings = head.headers.get_all(header::CONTENT_ENCODING).iter();
+        if known.is_encoded {
+            let codings = headers.get_all(header::CONTENT_ENCODING).iter();
             let codings = codings
                 .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
                 .map(<[u8]>::trim_ascii);
             self.extractor = mem::take(&mut self.extractor).encoded(codings);
         }
-        self.left = length.or_else(|| content_length(headers.content_length?)).unwrap_or(UNKNOWN);
+        self.left = length.or_else(|| content_length(known.content_length?)).unwrap_or(UNKNOWN);
         if self.record.call.is_some_and(Call::has_usage_headers)
-            && let Some(announced) = bedrock_tokens(&head.headers)
+            && let Some(announced) = bedrock_tokens(headers)
         {
             self.record.extra.get_or_insert_default().announced = Some(announced);
         }
         if self.record.provider.is_none() {
-            self.record.provider = headers.provider;
+            self.record.provider = known.provider;
         }
         // AWS names an error in the head, with its address behind a colon.
-        if let Some(name) = headers.error_type {
+        if let Some(name) = known.error_type {
             self.extractor.note_error(name.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default());
         }
         true
@@ -338,7 +356,7 @@ mod tests {
             .body(())
             .unwrap()
             .into_parts();
-        assert!(tap.response(&head, Some(BODY.len() as u64), false));
+        assert!(tap.response(head.status, &head.headers, &head.extensions, Some(BODY.len() as u64), false));
         tap
     }
 

@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use http::Method;
 use smallvec::SmallVec;
 
 /// What is said of a call in words, in one piece of memory. Each text may be set at any time, and again.
@@ -31,14 +30,15 @@ impl Texts {
     /// takes a longer path.
     const MAX_TARGET: usize = 63 << 10;
 
+    /// What is called. Comes before the others.
     #[inline(always)]
-    pub(crate) fn new(method: &Method, path: &str) -> Self {
-        let mut bytes = SmallVec::from_slice(method.as_str().as_bytes());
-        bytes.push(b' ');
-        bytes.extend_from_slice(path.as_bytes());
-        bytes.truncate(Self::MAX_TARGET);
-        let ends = [bytes.len() as u16; Self::COUNT - 1];
-        Self { bytes, ends }
+    pub(crate) fn set_target(&mut self, method: &str, path: &str) {
+        debug_assert!(self.bytes.is_empty());
+        self.bytes.extend_from_slice(method.as_bytes());
+        self.bytes.push(b' ');
+        self.bytes.extend_from_slice(path.as_bytes());
+        self.bytes.truncate(Self::MAX_TARGET);
+        self.ends = [self.bytes.len() as u16; Self::COUNT - 1];
     }
 
     /// The name that the request goes by. At most 128 bytes, of whatever kind.
@@ -136,7 +136,8 @@ mod tests {
             path in "/[a-z]{0,200}",
             later in prop::collection::vec((1..4_usize, "[a-z0-9]{0,128}"), 0..12),
         ) {
-            let mut texts = Texts::new(&Method::POST, &path);
+            let mut texts = Texts::default();
+            texts.set_target("POST", &path);
             let mut expected = [format!("POST {path}"), String::new(), String::new(), String::new()];
             for (at, text) in later {
                 [Texts::set_request_id, Texts::set_model, Texts::set_error_type][at - 1](&mut texts, text.as_bytes());
@@ -150,7 +151,8 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_cut() {
-        let mut texts = Texts::new(&Method::GET, &"/a".repeat(100_000));
+        let mut texts = Texts::default();
+        texts.set_target("GET", &"/a".repeat(100_000));
         texts.set_request_id(&[b'r'; 1_000]);
         texts.set_model(&[b'm'; 200]);
         texts.set_error_type(&[b'e'; 64]);

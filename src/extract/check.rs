@@ -82,7 +82,7 @@ impl<'a> Plan<'a> {
     }
 
     fn extractor(&self) -> Extractor {
-        Extractor::new(self.format, self.hint, Texts::default())
+        Extractor::new(self.format, self.hint)
     }
 
     /// Reads `body` whole and in pieces, which has to be the same.
@@ -138,7 +138,7 @@ pub(crate) fn scan(mut input: &[u8]) {
 /// Server-sent events say what they say when they are first taken apart by the letter of the specification.
 pub(crate) fn sse(mut input: &[u8]) {
     let Some(plan) = Plan::take(&mut input) else { return };
-    let stream = plan.read(|| Extractor::new(Format::EventStream, None, Texts::default()), input);
+    let stream = plan.read(|| Extractor::new(Format::EventStream, None), input);
     // The reader is easy about what stands before the first line, and about what is announced as events and is none.
     let start = input.iter().position(|byte| !is_blank(*byte)).unwrap_or(input.len());
     if !matches!(input.get(start), Some(b'd' | b'e' | b'i' | b'r' | b':')) {
@@ -230,7 +230,7 @@ pub(crate) fn event_stream(mut input: &[u8]) {
             documents.response.commit();
         }
     }
-    let stream = plan.read(|| Extractor::new(Format::EventMessages, plan.hint, Texts::default()), &body);
+    let stream = plan.read(|| Extractor::new(Format::EventMessages, plan.hint), &body);
     let facts = stream.facts(true);
     assert_eq!(facts.tokens, documents.response.tokens().0);
     assert!(!is_damaged || facts.quality == UsageQuality::Malformed);

@@ -112,10 +112,17 @@ impl Default for Extractor {
 }
 
 impl Extractor {
-    /// `hint` is the dialect of the endpoint, where it is known. What the answer says in words comes to `texts`.
+    /// `hint` is the dialect of the endpoint, where it is known.
     #[inline(always)]
-    pub(crate) fn new(format: Format, hint: Option<Dialect>, texts: Texts) -> Self {
-        Self { source: Source::Plain(Reader::new(format, hint, texts)) }
+    pub(crate) fn new(format: Format, hint: Option<Dialect>) -> Self {
+        Self { source: Source::Plain(Reader::new(format, hint)) }
+    }
+
+    /// What was called, before all else: the texts of a call lie together.
+    pub(crate) fn set_target(&mut self, method: &str, path: &str) {
+        if let Source::Plain(reader) = &mut self.source {
+            reader.documents.response.set_target(method, path);
+        }
     }
 
     /// The name that the request goes by, before the body.
@@ -270,13 +277,13 @@ enum Framing {
 
 impl Reader {
     #[inline(always)]
-    fn new(format: Format, hint: Option<Dialect>, texts: Texts) -> Self {
-        Self { framing: Framing::Undecided(format), documents: Documents::new(hint, texts) }
+    fn new(format: Format, hint: Option<Dialect>) -> Self {
+        Self { framing: Framing::Undecided(format), documents: Documents::new(hint, Texts::default()) }
     }
 
     /// Of nothing, to stand where another one is taken from.
     fn empty() -> Self {
-        Self::new(Format::Unknown, None, Texts::default())
+        Self::new(Format::Unknown, None)
     }
 
     fn feed(&mut self, mut input: &[u8]) {

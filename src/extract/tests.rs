@@ -13,7 +13,7 @@ fn read(
     hint: Option<Dialect>,
     pieces: impl IntoIterator<Item = impl AsRef<[u8]>>,
 ) -> Extractor {
-    check::read(Extractor::new(format, hint, Texts::default()), pieces)
+    check::read(Extractor::new(format, hint), pieces)
 }
 
 /// Asserts that `body`, cut in two at every byte, in single bytes, and in pieces of odd sizes, says what it says whole.

@@ -9,10 +9,10 @@ use std::{
 };
 
 use crate::{
-    Ending, KeyHash, Timestamp, Tokens, UsageEvent, UsageHint, UsageQuality,
+    Ending, KeyHash, Timestamp, Tokens, UsageEvent, UsageHint,
     endpoint::{self, Call},
     event::{CLIENT_CLOSED_REQUEST, EventRef, Show, UNKNOWN_MODEL},
-    extract::{self, Dialect},
+    extract::{self, Answer, Dialect},
     provider,
     texts::Texts,
 };
@@ -79,9 +79,7 @@ pub(crate) struct Extra {
 pub(crate) struct Told {
     pub(crate) duration: Elapsed,
     pub(crate) texts: Texts,
-    pub(crate) quality: UsageQuality,
-    pub(crate) dialect: Option<Dialect>,
-    pub(crate) counts: Counts,
+    pub(crate) answer: Answer,
 }
 
 /// An [`Instant`] in half the room: nanoseconds since the first one that was taken.
@@ -109,35 +107,6 @@ impl Elapsed {
 impl From<Elapsed> for Duration {
     fn from(elapsed: Elapsed) -> Self {
         Self::from_nanos(elapsed.0.get())
-    }
-}
-
-/// [`Tokens`], without the room that options take.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Counts {
-    present: u8,
-    values: [u64; 7],
-}
-
-impl From<Tokens> for Counts {
-    fn from(tokens: Tokens) -> Self {
-        let Tokens { input, output, total, cache_read, cache_write, cache_write_1h, reasoning } = tokens;
-        let all = [input, output, total, cache_read, cache_write, cache_write_1h, reasoning];
-        let mut counts = Self::default();
-        for (at, count) in all.into_iter().enumerate() {
-            counts.present |= u8::from(count.is_some()) << at;
-            counts.values[at] = count.unwrap_or(0);
-        }
-        counts
-    }
-}
-
-impl From<Counts> for Tokens {
-    fn from(counts: Counts) -> Self {
-        let count = |at: usize| (counts.present >> at & 1 == 1).then_some(counts.values[at]);
-        let [input, output, total, cache_read, cache_write, cache_write_1h, reasoning] =
-            std::array::from_fn(count);
-        Self { input, output, total, cache_read, cache_write, cache_write_1h, reasoning }
     }
 }
 
@@ -180,16 +149,18 @@ impl Record {
             None => (None, None, false),
         };
         let known = path.and_then(provider::of_path).or(self.provider.copied());
-        let provider = known.or(call_provider).or_else(|| told.dialect.and_then(Dialect::provider));
+        let provider = known.or(call_provider).or_else(|| told.answer.dialect().and_then(Dialect::provider));
         let hinted_provider = hinted(|hint| &hint.provider);
         let endpoint = match path.map(endpoint::template) {
             None | Some(Cow::Borrowed(_)) => Cow::Borrowed(&*target),
             Some(Cow::Owned(template)) => Cow::Owned(format!("{method} {template}")),
         };
+        let announced = self.extra.as_deref().and_then(|extra| extra.announced.as_ref());
+        let (tokens, quality) = told.answer.judge(announced);
         look(EventRef {
             timestamp: self.timestamp,
             model,
-            tokens: told.counts.into(),
+            tokens,
             status: self.status,
             request_id: Some(&*request_id).filter(|id| !id.is_empty()),
             key: hint.and_then(|hint| hint.key).or(self.key),
@@ -199,7 +170,7 @@ impl Record {
             endpoint: Some(&endpoint),
             request_model: asked.as_deref().filter(|asked| *asked != model),
             stream: self.is_stream.map(|came_as_stream| is_stream || came_as_stream),
-            usage: Some(told.quality),
+            usage: Some(quality),
             end: Some(self.end),
             duration: Some(told.duration.into()),
             time_to_first_byte: self.first_byte.map(Duration::from),
@@ -210,20 +181,4 @@ impl Record {
 
 fn named(name: Cow<'_, str>) -> Option<Cow<'_, str>> {
     (!name.is_empty()).then_some(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::{option, prelude::*};
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn counts_are_the_tokens_that_they_were_made_of(all in proptest::array::uniform7(option::of(any::<u64>()))) {
-            let [input, output, total, cache_read, cache_write, cache_write_1h, reasoning] = all;
-            let tokens = Tokens { input, output, total, cache_read, cache_write, cache_write_1h, reasoning };
-            prop_assert_eq!(Tokens::from(Counts::from(tokens)), tokens);
-        }
-    }
 }

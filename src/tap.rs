@@ -20,7 +20,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Uri,
 use crate::{
     Ending, Tokens, UsageHint,
     endpoint::{Call, Endpoint},
-    extract::{Extractor, Facts, Format},
+    extract::{Extractor, Format},
     headers::{RequestHeaders, ResponseHeaders},
     key, provider,
     queue::Recorder,
@@ -299,15 +299,9 @@ impl Watch {
             end => end,
         };
         self.record.is_stream = self.has_response.then(|| self.extractor.is_stream());
-        let mut facts = self.extractor.facts(self.record.end == Ending::Complete);
-        if let Some(announced) = self.record.extra.as_ref().and_then(|extra| extra.announced.as_ref()) {
-            facts.add_announced(announced);
-        }
-        let Facts { quality, dialect, tokens, .. } = facts;
-        let texts = self.extractor.take_texts();
+        let (texts, answer) = self.extractor.take(self.record.end == Ending::Complete);
         let Self { recorder, record, .. } = *self;
-        recorder
-            .push(Entry::Watched(record, Told { duration, texts, quality, dialect, counts: tokens.into() }));
+        recorder.push(Entry::Watched(record, Told { duration, texts, answer }));
     }
 }
 

@@ -155,7 +155,7 @@ pub(crate) fn sse(mut input: &[u8]) {
     }
     let plain = &documents.response;
     let facts = stream.facts(true);
-    assert_eq!(facts.tokens, plain.tokens().0);
+    assert_eq!(facts.tokens, plain.said.tokens().0);
     assert_eq!(facts.model, plain.model());
     assert_eq!(facts.error_type, plain.error_type());
     assert_eq!(stream.is_error(), plain.is_error());
@@ -232,7 +232,7 @@ pub(crate) fn event_stream(mut input: &[u8]) {
     }
     let stream = plan.read(|| Extractor::new(Format::EventMessages, plan.hint), &body);
     let facts = stream.facts(true);
-    assert_eq!(facts.tokens, documents.response.tokens().0);
+    assert_eq!(facts.tokens, documents.response.said.tokens().0);
     assert!(!is_damaged || facts.quality == UsageQuality::Malformed);
 }
 

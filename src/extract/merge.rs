@@ -125,209 +125,54 @@ pub(super) const MAX_MODEL: usize = 200;
 /// The longest error type that is kept, in bytes.
 const MAX_ERROR_TYPE: usize = 64;
 
-/// What is known of a response.
+/// What the documents have said: of tokens, as their provider counts them, and of how it went.
 #[derive(Debug)]
-pub(super) struct Response {
-    /// The dialect of the endpoint, where it is a known one: decides what the documents leave open.
-    hint: Option<Dialect>,
-    document: Document,
+pub(super) struct Said {
     counts: Counts,
     rare: Option<Box<Rare>>,
     /// Whose counts they are. `None`: no counts yet.
-    dialect: Option<Dialect>,
+    pub(super) dialect: Option<Dialect>,
     flaw: Option<Flaw>,
     /// A message came otherwise than it was sent: nothing of what it said counts.
     is_spoiled: bool,
     /// The counts are a beginning; see [`Kind::is_start`].
     is_start: bool,
     /// The counts are of a document that was not whole.
-    is_half: bool,
+    pub(super) is_half: bool,
     /// The same counts have been told twice, and not the same.
     is_contradicted: bool,
-    /// Whole documents that have passed, or as many as are counted.
-    documents: u8,
     /// A document was not JSON.
     pub(super) is_malformed: bool,
     /// The body ended within a document.
     pub(super) is_cut: bool,
     /// The body could not be decoded, or grew too large while it was.
     pub(super) failure: Option<UsageQuality>,
-    /// A document counts when its framing says that it came as it was sent, and not at its last byte.
-    is_deferred: bool,
-    has_pending: bool,
-    is_near_end: bool,
-    is_terminal: bool,
+    /// The provider reports a failure.
     is_error: bool,
-    /// The model, and the name of an error, are put here, with the others that the call has.
-    texts: Texts,
-    /// The model is that of a document which is still to be committed.
-    is_model_pending: bool,
-    /// The name of the error is none, or the last word at [`Signal::Code`], as long as there is no better, which is one only
-    /// if there is an error at all.
-    is_code: bool,
 }
 
-impl Response {
-    #[inline(always)]
-    pub(super) fn new(hint: Option<Dialect>, texts: Texts) -> Self {
-        Self {
-            hint,
-            document: Document::EMPTY,
-            counts: Counts::NONE,
-            rare: None,
-            dialect: None,
-            flaw: None,
-            is_spoiled: false,
-            is_start: false,
-            is_half: false,
-            is_contradicted: false,
-            documents: 0,
-            is_malformed: false,
-            is_cut: false,
-            failure: None,
-            is_deferred: false,
-            has_pending: false,
-            is_near_end: false,
-            is_terminal: false,
-            is_error: false,
-            texts,
-            is_model_pending: false,
-            is_code: true,
-        }
+impl Said {
+    const NOTHING: Self = Self {
+        counts: Counts::NONE,
+        rare: None,
+        dialect: None,
+        flaw: None,
+        is_spoiled: false,
+        is_start: false,
+        is_half: false,
+        is_contradicted: false,
+        is_malformed: false,
+        is_cut: false,
+        failure: None,
+        is_error: false,
+    };
+
+    /// Nothing of it counts, since not all of the body could be looked at.
+    pub(super) fn unsupported(self) -> Self {
+        Self { dialect: self.dialect, failure: Some(UsageQuality::Unsupported), ..Self::NOTHING }
     }
 
-    /// More than one document has passed.
-    pub(super) fn is_of_many(&self) -> bool {
-        self.documents > 1
-    }
-
-    /// The counts are of a document that was not whole.
-    pub(super) fn is_half(&self) -> bool {
-        self.is_half
-    }
-
-    pub(super) fn has_model(&self) -> bool {
-        self.texts.has_model()
-    }
-
-    pub(super) fn has_usage(&self) -> bool {
-        self.dialect.is_some()
-    }
-
-    /// The end is near enough that every event is worth a look.
-    pub(super) fn is_near_end(&self) -> bool {
-        self.is_near_end
-    }
-
-    /// The provider has said that this is the end.
-    pub(super) fn is_terminal(&self) -> bool {
-        self.is_terminal
-    }
-
-    /// The provider has reported a failure.
-    pub(super) fn is_error(&self) -> bool {
-        self.is_error
-    }
-
-    pub(super) fn model(&self) -> &[u8] {
-        self.texts.model()
-    }
-
-    pub(super) fn error_type(&self) -> &[u8] {
-        if self.is_code && !self.is_error { b"" } else { self.texts.error_type() }
-    }
-
-    /// The texts that the call has, of its answer those that count. There are none then.
-    pub(super) fn take_texts(&mut self) -> Texts {
-        if self.error_type().is_empty() {
-            self.texts.set_error_type(b"");
-        }
-        std::mem::take(&mut self.texts)
-    }
-
-    #[inline(always)]
-    pub(super) fn set_target(&mut self, method: &str, path: &str) {
-        self.texts.set_target(method, path);
-    }
-
-    pub(super) fn set_request_id(&mut self, request_id: &[u8]) {
-        self.texts.set_request_id(request_id);
-    }
-
-    pub(super) fn dialect(&self) -> Option<Dialect> {
-        self.dialect
-    }
-
-    pub(super) fn hint(&self) -> Option<Dialect> {
-        self.hint
-    }
-
-    /// The framing has said that the provider reports a failure, and what it calls it.
-    pub(super) fn note_error(&mut self, kind: &[u8]) {
-        self.is_error = true;
-        self.set_error_type(kind);
-    }
-
-    /// The first name counts.
-    fn set_error_type(&mut self, name: &[u8]) {
-        if self.is_code && !name.is_empty() {
-            self.texts.set_error_type(&text::word(name, MAX_ERROR_TYPE));
-            self.is_code = false;
-        }
-    }
-
-    /// The framing has said that this is the end.
-    pub(super) fn note_end(&mut self) {
-        self.is_terminal = true;
-    }
-
-    /// Documents count from now on when they are committed.
-    pub(super) fn defer(&mut self) {
-        self.is_deferred = true;
-    }
-
-    /// The document that has ended is what was sent.
-    pub(super) fn commit(&mut self) {
-        self.is_model_pending = false;
-        if std::mem::take(&mut self.has_pending) {
-            self.merge_document();
-        }
-    }
-
-    /// What was read last is not what was sent.
-    pub(super) fn spoil(&mut self) {
-        self.has_pending = false;
-        self.reset_document();
-        self.is_spoiled = true;
-        if std::mem::take(&mut self.is_model_pending) {
-            self.texts.set_model(b"");
-        }
-    }
-
-    /// The document being read ends here, but is not whole. `open` are the containers that it ends in.
-    pub(super) fn cut(&mut self, open: &[NodeId]) {
-        // Half a set of running totals is worth less than the whole one before it, and what nobody vouches for is worth
-        // nothing.
-        if self.dialect.is_none() && !self.is_deferred {
-            if self.counts_within(open) {
-                // What is missing may be a part of what is there: caches belong to the input of some.
-                self.document.counts.present = 0;
-            }
-            self.merge_document();
-            self.is_half = self.dialect.is_some();
-        }
-        self.reset_document();
-    }
-
-    /// One of the containers, or the document itself, has counts of its own, and may have more.
-    fn counts_within(&self, open: &[NodeId]) -> bool {
-        self.document.counts.slots().map(|slot| self.origin(slot)).any(|origin| {
-            PATHS.trie.is_child(NodeId::ROOT, origin)
-                || open.iter().any(|open| *open != NodeId::ROOT && PATHS.trie.contains(*open, origin))
-        })
-    }
-
-    /// How many the response has.
+    /// How many there are.
     fn counted(&self, slot: Slot) -> Option<u32> {
         self.counts.get(slot, self.rare.as_ref().map(|rare| &rare.counts))
     }
@@ -336,140 +181,6 @@ impl Response {
     #[inline(always)]
     fn counted_of<const HAS_RARE: bool>(&self, slot: Slot) -> Option<u32> {
         if HAS_RARE || slot.rare().is_none() { self.counted(slot) } else { None }
-    }
-
-    fn set_counted(&mut self, slot: Slot, number: u32) {
-        self.counts.present |= slot.bit();
-        match slot.rare() {
-            None => self.counts.common[slot as usize] = number,
-            Some(at) => self.rare().counts[at] = number,
-        }
-    }
-
-    /// How many the document has.
-    fn in_document(&self, slot: Slot) -> Option<u32> {
-        self.document.counts.get(slot, self.rare.as_ref().map(|rare| &rare.in_document))
-    }
-
-    /// Where the document has them.
-    fn origin(&self, slot: Slot) -> NodeId {
-        match slot.rare() {
-            None => self.document.origins[slot as usize],
-            Some(at) => self.rare.as_ref().map_or(NodeId::NONE, |rare| rare.origins[at]),
-        }
-    }
-
-    fn set_in_document(&mut self, slot: Slot, number: u32, origin: NodeId) {
-        let document = &mut self.document;
-        document.counts.present |= slot.bit();
-        match slot.rare() {
-            None => {
-                document.counts.common[slot as usize] = number;
-                document.origins[slot as usize] = origin;
-            }
-            Some(at) => {
-                let rare = self.rare();
-                rare.in_document[at] = number;
-                rare.origins[at] = origin;
-            }
-        }
-    }
-
-    fn add_in_document(&mut self, slot: Slot, number: u32, origin: NodeId) {
-        match self.in_document(slot).unwrap_or(0).checked_add(number) {
-            Some(sum) if self.document.flaw != Some(Flaw::Overflow) => {
-                self.set_in_document(slot, sum, origin);
-            }
-            _ => {
-                self.document.counts.present &= !slot.bit();
-                self.document.flaw = Some(Flaw::Overflow);
-            }
-        }
-    }
-
-    fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_with(|| Box::new(Rare::NONE))
-    }
-
-    /// The next one begins.
-    fn reset_document(&mut self) {
-        let document = &mut self.document;
-        // What is not present is not looked at.
-        document.counts.present = 0;
-        document.place = NO_PLACE;
-        document.dialects = u16::MAX;
-        document.flaw = None;
-        document.kind = Kind::UNKNOWN;
-        document.has_code = false;
-        document.is_error = false;
-        document.is_finished = false;
-        if let Some(rare) = &mut self.rare {
-            rare.detail = (None, None);
-        }
-    }
-
-    /// The document counts.
-    fn merge_document(&mut self) {
-        self.merge();
-        self.reset_document();
-    }
-
-    fn merge(&mut self) {
-        let document = &self.document;
-        self.is_terminal |= document.kind.is_terminal || document.is_finished;
-        self.is_error |= document.is_error || document.kind.is_error;
-        self.is_near_end |= document.kind.is_near_end;
-        if document.counts.present == 0 || document.kind.is_part {
-            // The only word that DashScope has for a failure.
-            self.is_error |= document.has_code && self.hint == Some(Dialect::DashScope);
-            self.flaw = self.flaw.max(document.flaw);
-            return;
-        }
-        let dialect = self.dialect_of(document);
-        if (self.dialect, dialect) == (Some(Dialect::Anthropic), Dialect::Bedrock) && !self.is_start {
-            // Bedrock's envelope repeats what the answer inside of it has told, and less of it.
-            let differs = |inner, slot| self.in_document(slot).is_some_and(|outer| inner != Some(outer));
-            let count = |each, slot| self.counted(each).or(self.counted(slot));
-            self.is_contradicted |= differs(count(Slot::EachInput, Slot::Input), Slot::Input)
-                || differs(count(Slot::EachOutput, Slot::Output), Slot::Output);
-            return;
-        }
-        self.flaw = document.flaw;
-        self.is_half = false;
-        self.is_start = document.kind.is_start;
-        self.is_near_end |= !document.kind.is_start;
-        if self.dialect != Some(dialect) || dialect.row().merge == Merge::Replace {
-            self.counts = document.counts;
-            if let Some(rare) = &mut self.rare {
-                rare.counts = rare.in_document;
-            }
-        } else {
-            for slot in document.counts.slots() {
-                match self.in_document(slot) {
-                    // A gateway's 0 is "I did not count that", when the provider has counted it before.
-                    Some(0) if slot != Slot::Output && self.counted(slot).is_some() => {}
-                    Some(count) => self.set_counted(slot, count),
-                    None => {}
-                }
-            }
-        }
-        self.dialect = Some(dialect);
-    }
-
-    fn dialect_of(&self, document: &Document) -> Dialect {
-        let fits = |dialect: &Dialect| document.dialects & dialect.bit() != 0;
-        // Google's route says of its answers that they are OpenAI's, and counts differently.
-        let is_disguised =
-            |dialect: &Dialect| *dialect == Dialect::OpenAi && self.hint == Some(Dialect::GeminiOpenAi);
-        document
-            .kind
-            .dialect
-            .filter(|dialect| fits(dialect) && !is_disguised(dialect))
-            .or(self.hint.filter(fits))
-            .or(self.dialect.filter(fits))
-            .or_else(|| Dialect::ALL.into_iter().find(fits))
-            .or(self.hint)
-            .unwrap_or(Dialect::OpenAi)
     }
 
     /// The counts by our rule: input with caches, output with reasoning.
@@ -578,11 +289,315 @@ impl Response {
             quality,
         )
     }
+}
+
+/// What is known of a response.
+#[derive(Debug)]
+pub(super) struct Response {
+    /// The dialect of the endpoint, where it is a known one: decides what the documents leave open.
+    hint: Option<Dialect>,
+    document: Document,
+    pub(super) said: Said,
+    /// Whole documents that have passed, or as many as are counted.
+    documents: u8,
+    /// A document counts when its framing says that it came as it was sent, and not at its last byte.
+    is_deferred: bool,
+    has_pending: bool,
+    is_near_end: bool,
+    is_terminal: bool,
+    /// The model, and the name of an error, are put here, with the others that the call has.
+    texts: Texts,
+    /// The model is that of a document which is still to be committed.
+    is_model_pending: bool,
+    /// The name of the error is none, or the last word at [`Signal::Code`], as long as there is no better, which is one only
+    /// if there is an error at all.
+    is_code: bool,
+}
+
+impl Response {
+    #[inline(always)]
+    pub(super) fn new(hint: Option<Dialect>, texts: Texts) -> Self {
+        Self {
+            hint,
+            document: Document::EMPTY,
+            said: Said::NOTHING,
+            documents: 0,
+            is_deferred: false,
+            has_pending: false,
+            is_near_end: false,
+            is_terminal: false,
+            texts,
+            is_model_pending: false,
+            is_code: true,
+        }
+    }
+
+    /// More than one document has passed.
+    pub(super) fn is_of_many(&self) -> bool {
+        self.documents > 1
+    }
+
+    pub(super) fn has_model(&self) -> bool {
+        self.texts.has_model()
+    }
+
+    pub(super) fn has_usage(&self) -> bool {
+        self.said.dialect.is_some()
+    }
+
+    /// The end is near enough that every event is worth a look.
+    pub(super) fn is_near_end(&self) -> bool {
+        self.is_near_end
+    }
+
+    /// The provider has said that this is the end.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// The provider has reported a failure.
+    pub(super) fn is_error(&self) -> bool {
+        self.said.is_error
+    }
+
+    pub(super) fn model(&self) -> &[u8] {
+        self.texts.model()
+    }
+
+    pub(super) fn error_type(&self) -> &[u8] {
+        if self.is_code && !self.said.is_error { b"" } else { self.texts.error_type() }
+    }
+
+    /// The texts that the call has, of its answer those that count. There are none then.
+    pub(super) fn take_texts(&mut self) -> Texts {
+        if self.error_type().is_empty() {
+            self.texts.set_error_type(b"");
+        }
+        std::mem::take(&mut self.texts)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_target(&mut self, method: &str, path: &str) {
+        self.texts.set_target(method, path);
+    }
+
+    pub(super) fn set_request_id(&mut self, request_id: &[u8]) {
+        self.texts.set_request_id(request_id);
+    }
+
+    /// What there is to say of tokens. There is nothing then.
+    pub(super) fn take_said(&mut self) -> Said {
+        std::mem::replace(&mut self.said, Said::NOTHING)
+    }
+
+    pub(super) fn hint(&self) -> Option<Dialect> {
+        self.hint
+    }
+
+    /// The framing has said that the provider reports a failure, and what it calls it.
+    pub(super) fn note_error(&mut self, kind: &[u8]) {
+        self.said.is_error = true;
+        self.set_error_type(kind);
+    }
+
+    /// The first name counts.
+    fn set_error_type(&mut self, name: &[u8]) {
+        if self.is_code && !name.is_empty() {
+            self.texts.set_error_type(&text::word(name, MAX_ERROR_TYPE));
+            self.is_code = false;
+        }
+    }
+
+    /// The framing has said that this is the end.
+    pub(super) fn note_end(&mut self) {
+        self.is_terminal = true;
+    }
+
+    /// Documents count from now on when they are committed.
+    pub(super) fn defer(&mut self) {
+        self.is_deferred = true;
+    }
+
+    /// The document that has ended is what was sent.
+    pub(super) fn commit(&mut self) {
+        self.is_model_pending = false;
+        if std::mem::take(&mut self.has_pending) {
+            self.merge_document();
+        }
+    }
+
+    /// What was read last is not what was sent.
+    pub(super) fn spoil(&mut self) {
+        self.has_pending = false;
+        self.reset_document();
+        self.said.is_spoiled = true;
+        if std::mem::take(&mut self.is_model_pending) {
+            self.texts.set_model(b"");
+        }
+    }
+
+    /// The document being read ends here, but is not whole. `open` are the containers that it ends in.
+    pub(super) fn cut(&mut self, open: &[NodeId]) {
+        // Half a set of running totals is worth less than the whole one before it, and what nobody vouches for is worth
+        // nothing.
+        if self.said.dialect.is_none() && !self.is_deferred {
+            if self.counts_within(open) {
+                // What is missing may be a part of what is there: caches belong to the input of some.
+                self.document.counts.present = 0;
+            }
+            self.merge_document();
+            self.said.is_half = self.said.dialect.is_some();
+        }
+        self.reset_document();
+    }
+
+    /// One of the containers, or the document itself, has counts of its own, and may have more.
+    fn counts_within(&self, open: &[NodeId]) -> bool {
+        self.document.counts.slots().map(|slot| self.origin(slot)).any(|origin| {
+            PATHS.trie.is_child(NodeId::ROOT, origin)
+                || open.iter().any(|open| *open != NodeId::ROOT && PATHS.trie.contains(*open, origin))
+        })
+    }
+
+    fn set_counted(&mut self, slot: Slot, number: u32) {
+        self.said.counts.present |= slot.bit();
+        match slot.rare() {
+            None => self.said.counts.common[slot as usize] = number,
+            Some(at) => self.rare().counts[at] = number,
+        }
+    }
+
+    /// How many the document has.
+    fn in_document(&self, slot: Slot) -> Option<u32> {
+        self.document.counts.get(slot, self.said.rare.as_ref().map(|rare| &rare.in_document))
+    }
+
+    /// Where the document has them.
+    fn origin(&self, slot: Slot) -> NodeId {
+        match slot.rare() {
+            None => self.document.origins[slot as usize],
+            Some(at) => self.said.rare.as_ref().map_or(NodeId::NONE, |rare| rare.origins[at]),
+        }
+    }
+
+    fn set_in_document(&mut self, slot: Slot, number: u32, origin: NodeId) {
+        let document = &mut self.document;
+        document.counts.present |= slot.bit();
+        match slot.rare() {
+            None => {
+                document.counts.common[slot as usize] = number;
+                document.origins[slot as usize] = origin;
+            }
+            Some(at) => {
+                let rare = self.rare();
+                rare.in_document[at] = number;
+                rare.origins[at] = origin;
+            }
+        }
+    }
+
+    fn add_in_document(&mut self, slot: Slot, number: u32, origin: NodeId) {
+        match self.in_document(slot).unwrap_or(0).checked_add(number) {
+            Some(sum) if self.document.flaw != Some(Flaw::Overflow) => {
+                self.set_in_document(slot, sum, origin);
+            }
+            _ => {
+                self.document.counts.present &= !slot.bit();
+                self.document.flaw = Some(Flaw::Overflow);
+            }
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.said.rare.get_or_insert_with(|| Box::new(Rare::NONE))
+    }
+
+    /// The next one begins.
+    fn reset_document(&mut self) {
+        let document = &mut self.document;
+        // What is not present is not looked at.
+        document.counts.present = 0;
+        document.place = NO_PLACE;
+        document.dialects = u16::MAX;
+        document.flaw = None;
+        document.kind = Kind::UNKNOWN;
+        document.has_code = false;
+        document.is_error = false;
+        document.is_finished = false;
+        if let Some(rare) = &mut self.said.rare {
+            rare.detail = (None, None);
+        }
+    }
+
+    /// The document counts.
+    fn merge_document(&mut self) {
+        self.merge();
+        self.reset_document();
+    }
+
+    fn merge(&mut self) {
+        let document = &self.document;
+        self.is_terminal |= document.kind.is_terminal || document.is_finished;
+        self.said.is_error |= document.is_error || document.kind.is_error;
+        self.is_near_end |= document.kind.is_near_end;
+        if document.counts.present == 0 || document.kind.is_part {
+            // The only word that DashScope has for a failure.
+            self.said.is_error |= document.has_code && self.hint == Some(Dialect::DashScope);
+            self.said.flaw = self.said.flaw.max(document.flaw);
+            return;
+        }
+        let dialect = self.dialect_of(document);
+        if (self.said.dialect, dialect) == (Some(Dialect::Anthropic), Dialect::Bedrock) && !self.said.is_start
+        {
+            // Bedrock's envelope repeats what the answer inside of it has told, and less of it.
+            let differs = |inner, slot| self.in_document(slot).is_some_and(|outer| inner != Some(outer));
+            let count = |each, slot| self.said.counted(each).or(self.said.counted(slot));
+            self.said.is_contradicted |= differs(count(Slot::EachInput, Slot::Input), Slot::Input)
+                || differs(count(Slot::EachOutput, Slot::Output), Slot::Output);
+            return;
+        }
+        self.said.flaw = document.flaw;
+        self.said.is_half = false;
+        self.said.is_start = document.kind.is_start;
+        self.is_near_end |= !document.kind.is_start;
+        if self.said.dialect != Some(dialect) || dialect.row().merge == Merge::Replace {
+            self.said.counts = document.counts;
+            if let Some(rare) = &mut self.said.rare {
+                rare.counts = rare.in_document;
+            }
+        } else {
+            for slot in document.counts.slots() {
+                match self.in_document(slot) {
+                    // A gateway's 0 is "I did not count that", when the provider has counted it before.
+                    Some(0) if slot != Slot::Output && self.said.counted(slot).is_some() => {}
+                    Some(count) => self.set_counted(slot, count),
+                    None => {}
+                }
+            }
+        }
+        self.said.dialect = Some(dialect);
+    }
+
+    fn dialect_of(&self, document: &Document) -> Dialect {
+        let fits = |dialect: &Dialect| document.dialects & dialect.bit() != 0;
+        // Google's route says of its answers that they are OpenAI's, and counts differently.
+        let is_disguised =
+            |dialect: &Dialect| *dialect == Dialect::OpenAi && self.hint == Some(Dialect::GeminiOpenAi);
+        document
+            .kind
+            .dialect
+            .filter(|dialect| fits(dialect) && !is_disguised(dialect))
+            .or(self.hint.filter(fits))
+            .or(self.said.dialect.filter(fits))
+            .or_else(|| Dialect::ALL.into_iter().find(fits))
+            .or(self.hint)
+            .unwrap_or(Dialect::OpenAi)
+    }
 
     /// Bytes that are held beside the state itself.
     #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {
-        self.texts.held() + self.rare.as_ref().map_or(0, |rare| size_of_val(&**rare))
+        self.texts.held() + self.said.rare.as_ref().map_or(0, |rare| size_of_val(&**rare))
     }
 
     /// Whatever stood at or below `node` in this document, as `slots` say, does not count any more: the key is there

@@ -26,7 +26,7 @@ use memchr::memchr;
 use self::{
     decode::Decoder,
     framing::{EventStream, Sse},
-    merge::{Reading, Response},
+    merge::{Reading, Response, Said},
     scan::Scanner,
     trie::ExpectedId,
 };
@@ -237,12 +237,16 @@ impl Extractor {
         }
     }
 
-    /// The texts that the call has. Known after [`finish`](Self::finish), and once.
-    pub(crate) fn take_texts(&mut self) -> Texts {
+    /// The texts that the call has, and what there is to judge. Known after [`finish`](Self::finish), and once.
+    pub(crate) fn take(&mut self, is_whole: bool) -> (Texts, Answer) {
         match &mut self.source {
-            Source::Plain(reader) => reader.documents.response.take_texts(),
-            Source::Unknown(reader) => reader.documents.response.take_texts(),
-            Source::Encoded(_) => Texts::default(),
+            Source::Plain(reader) => reader.take(is_whole),
+            Source::Unknown(reader) => {
+                let (texts, Answer { said, arrival }) = reader.take(is_whole);
+                (texts, Answer { said: said.unsupported(), arrival })
+            }
+            // Finished, it is plain.
+            Source::Encoded(_) => Reader::empty().take(is_whole),
         }
     }
 
@@ -324,7 +328,7 @@ impl Reader {
         let mut texts = self.documents.response.take_texts();
         texts.clear_answer();
         self.documents = Documents::new(None, texts);
-        self.documents.response.failure = Some(match error.kind() {
+        self.documents.response.said.failure = Some(match error.kind() {
             io::ErrorKind::FileTooLarge => UsageQuality::Overflow,
             _ => UsageQuality::Malformed,
         });
@@ -338,7 +342,7 @@ impl Reader {
             Framing::Undecided(_) | Framing::Lines | Framing::Json | Framing::Foreign => {}
         }
         is_whole &= self.documents.finish();
-        self.documents.response.is_cut |= !is_whole;
+        self.documents.response.said.is_cut |= !is_whole;
     }
 
     /// Bytes that are held of the response, the state itself included.
@@ -365,31 +369,89 @@ impl Reader {
 
     fn facts(&self, is_whole: bool) -> Facts<'_> {
         let response = &self.documents.response;
-        let (tokens, doubt) = response.tokens();
-        let is_broken = response.is_malformed || is_whole && response.is_cut;
-        let is_foreign = match &self.framing {
-            Framing::Foreign => true,
-            Framing::Messages(messages) => !messages.is_known(),
-            Framing::Undecided(_) | Framing::Sse(_) | Framing::Lines | Framing::Json => false,
-        };
-        let quality = match (response.failure, doubt) {
+        let (tokens, quality) = self.arrival(is_whole).judge(&response.said);
+        Facts {
+            model: response.model(),
+            error_type: response.error_type(),
+            dialect: response.said.dialect,
+            tokens,
+            quality,
+        }
+    }
+
+    #[inline(always)]
+    fn take(&mut self, is_whole: bool) -> (Texts, Answer) {
+        let arrival = self.arrival(is_whole);
+        let response = &mut self.documents.response;
+        // Whether the name of an error counts, only the other one knows.
+        let texts = response.take_texts();
+        (texts, Answer { said: response.take_said(), arrival })
+    }
+
+    fn arrival(&self, is_whole: bool) -> Arrival {
+        Arrival {
+            is_foreign: match &self.framing {
+                Framing::Foreign => true,
+                Framing::Messages(messages) => !messages.is_known(),
+                Framing::Undecided(_) | Framing::Sse(_) | Framing::Lines | Framing::Json => false,
+            },
+            is_empty: matches!(self.framing, Framing::Undecided(_)),
+            is_whole,
+        }
+    }
+}
+
+/// What an answer has said of tokens, and how it came: all that its counts and their quality are made of, which is for
+/// the writer's thread to do.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    said: Said,
+    arrival: Arrival,
+}
+
+impl Answer {
+    /// The wire format that the counts have.
+    pub(crate) fn dialect(&self) -> Option<Dialect> {
+        self.said.dialect
+    }
+
+    /// The counts, and what they are worth. `announced` is what the response's head says of the tokens, where the body
+    /// does not.
+    pub(crate) fn judge(&self, announced: Option<&Tokens>) -> (Tokens, UsageQuality) {
+        let (tokens, quality) = self.arrival.judge(&self.said);
+        match announced {
+            Some(announced) => with_announced(tokens, quality, announced),
+            None => (tokens, quality),
+        }
+    }
+}
+
+/// How a body came.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    /// It is nothing that can be read.
+    is_foreign: bool,
+    /// There was nothing but white space.
+    is_empty: bool,
+    is_whole: bool,
+}
+
+impl Arrival {
+    fn judge(self, said: &Said) -> (Tokens, UsageQuality) {
+        let (tokens, doubt) = said.tokens();
+        let is_broken = said.is_malformed || self.is_whole && said.is_cut;
+        let quality = match (said.failure, doubt) {
             (Some(failure), _) => failure,
-            (None, _) if is_foreign => UsageQuality::Unsupported,
+            (None, _) if self.is_foreign => UsageQuality::Unsupported,
             (None, Some(flaw @ (UsageQuality::Overflow | UsageQuality::Malformed))) => flaw,
-            (None, _) if is_broken && (tokens.is_unknown() || response.is_half()) => UsageQuality::Malformed,
-            (None, _) if matches!(self.framing, Framing::Undecided(_)) => UsageQuality::Missing,
-            (None, _) if !is_whole || response.is_half() => UsageQuality::Partial,
+            (None, _) if is_broken && (tokens.is_unknown() || said.is_half) => UsageQuality::Malformed,
+            (None, _) if self.is_empty => UsageQuality::Missing,
+            (None, _) if !self.is_whole || said.is_half => UsageQuality::Partial,
             (None, Some(doubt)) => doubt,
             (None, None) if tokens.is_unknown() => UsageQuality::Missing,
             (None, None) => UsageQuality::Complete,
         };
-        Facts {
-            model: response.model(),
-            error_type: response.error_type(),
-            dialect: response.dialect(),
-            tokens,
-            quality,
-        }
+        (tokens, quality)
     }
 }
 
@@ -412,25 +474,20 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0xEF | 0xBB | 0xBF)
 }
 
-impl Facts<'_> {
-    /// Adds what the response's head says of the tokens, where the body does not.
-    pub(crate) fn add_announced(&mut self, announced: &Tokens) {
-        let is_complete = matches!(self.quality, UsageQuality::Complete | UsageQuality::Missing);
-        let tokens = &mut self.tokens;
-        // The parts go with the whole: the body's own input says what of it was cached.
-        if tokens.input.is_none() {
-            tokens.input = announced.input;
-            tokens.cache_read = announced.cache_read;
-            tokens.cache_write = announced.cache_write;
-        }
-        tokens.output = tokens.output.or(announced.output);
-        if let Some((input, output)) = tokens.input.zip(tokens.output) {
-            tokens.total = Some(input + output);
-        }
-        if is_complete && !tokens.is_unknown() {
-            self.quality = UsageQuality::Complete;
-        }
+/// Adds what the response's head says of the tokens, where the body does not.
+fn with_announced(mut tokens: Tokens, quality: UsageQuality, announced: &Tokens) -> (Tokens, UsageQuality) {
+    // The parts go with the whole: the body's own input says what of it was cached.
+    if tokens.input.is_none() {
+        tokens.input = announced.input;
+        tokens.cache_read = announced.cache_read;
+        tokens.cache_write = announced.cache_write;
     }
+    tokens.output = tokens.output.or(announced.output);
+    if let Some((input, output)) = tokens.input.zip(tokens.output) {
+        tokens.total = Some(input + output);
+    }
+    let is_complete = matches!(quality, UsageQuality::Complete | UsageQuality::Missing);
+    (tokens, if is_complete && !tokens.is_unknown() { UsageQuality::Complete } else { quality })
 }
 
 /// A model's or provider's name as it is kept: trimmed, of limited length, without what cannot be seen.
@@ -481,7 +538,7 @@ impl Documents {
 
     /// What has been read of the document is not what was sent.
     fn spoil(&mut self) {
-        self.response.is_malformed = true;
+        self.response.said.is_malformed = true;
         self.scanner.reset();
         self.response.spoil();
     }
@@ -490,7 +547,7 @@ impl Documents {
     fn end(&mut self) {
         // As a rule it is.
         if !self.scanner.is_between_documents() {
-            self.response.is_malformed |= !self.finish();
+            self.response.said.is_malformed |= !self.finish();
         }
     }
 
@@ -499,7 +556,7 @@ impl Documents {
         self.scanner.finish(&mut Reading::new(&mut self.response));
         let is_whole = self.scanner.is_between_documents();
         if !is_whole {
-            self.response.is_malformed |= self.scanner.is_broken();
+            self.response.said.is_malformed |= self.scanner.is_broken();
             self.response.cut(self.scanner.open());
         }
         self.scanner.reset();

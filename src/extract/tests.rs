@@ -20,6 +20,16 @@ fn read(
 fn assert_same_however_cut(format: Format, hint: Option<Dialect>, body: &[u8], what: &str) {
     let whole = read(format, hint, [body]);
     let expected = seen(&whole);
+    for is_whole in [true, false] {
+        let facts = whole.facts(is_whole);
+        let (texts, answer) = read(format, hint, [body]).take(is_whole);
+        assert_eq!((texts.model(), texts.error_type()), (facts.model, facts.error_type), "{what}");
+        assert_eq!(
+            (answer.dialect(), answer.judge(None)),
+            (facts.dialect, (facts.tokens, facts.quality)),
+            "{what}"
+        );
+    }
     let cuts: Vec<usize> = if body.len() <= 8 << 10 {
         (0..=body.len()).collect()
     } else {

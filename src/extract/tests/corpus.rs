@@ -93,8 +93,9 @@ fn no_recorded_response_says_a_wrong_number_wherever_it_breaks_off() {
             };
             if !is_said(&said) {
                 let until = ends.iter().map(|end| read(end + 1));
-                let until = until
-                    .filter(|until| until.reader().is_some_and(|reader| !reader.documents.response.is_cut));
+                let until = until.filter(|until| {
+                    until.reader().is_some_and(|reader| !reader.documents.response.said.is_cut)
+                });
                 said.extend(until.map(|until| until.facts(true).tokens));
                 assert!(is_said(&said), "{} cut at {at}: {:?}", row.id, facts);
             }

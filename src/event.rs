@@ -6,13 +6,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use crate::key::KeyHash;
+use crate::{key::KeyHash, object};
 
 /// The version of the lines that this crate writes (`v`). A line without one is of the Go original.
 pub(crate) const LINE_VERSION: u8 = 2;
@@ -610,22 +607,6 @@ struct Line<'a> {
     error_type: Option<Cow<'a, str>>,
 }
 
-/// Reads a [`Line`] from an object only: what is derived takes a list of the members' values as well, so that
-/// `["2026-11-25T00:00:00Z"]` would count as a call.
-struct Object;
-
-impl<'de> Visitor<'de> for Object {
-    type Value = Line<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        Line::deserialize(MapAccessDeserializer::new(map))
-    }
-}
-
 /// A hash that is none (the original wrote whatever it was given) is left out; the counts beside it still count.
 fn lenient_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<KeyHash>, D::Error> {
     Ok(Option::<Cow<'de, str>>::deserialize(deserializer)?.and_then(|hex| hex.parse().ok()))
@@ -682,7 +663,7 @@ impl Serialize for UsageEvent {
 
 impl<'de> Deserialize<'de> for UsageEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let line = deserializer.deserialize_map(Object)?;
+        let line: Line<'de> = object::deserialize(deserializer)?;
         Ok(Self {
             tokens: Tokens {
                 input: line.prompt_tokens,

@@ -141,6 +141,7 @@ mod index;
 mod key;
 mod layer;
 mod manage;
+mod object;
 mod provider;
 mod queue;
 mod record;

@@ -61,7 +61,7 @@ pub use self::{
     body::MetricsBody,
     front::{ManagementBody, ManagementFuture, ManagementLayer, ManagementService},
 };
-use crate::{Error, RemoteManagement, Timestamp, index::Snapshot, writer::WriterHandle};
+use crate::{Error, RemoteManagement, Timestamp, index::Snapshot, object, writer::WriterHandle};
 
 /// The socket's peer, put into a request's extensions by whoever accepted the connection.
 ///
@@ -519,8 +519,8 @@ async fn read<T: serde::de::DeserializeOwned>(body: impl Body) -> Result<T, Trou
             data.advance(len);
         }
     }
-    // A derived `Deserialize` takes a list of the members' values as well.
-    let is_object = bytes.trim_ascii_start().starts_with(b"{");
-    let read = if is_object { serde_json::from_slice(&bytes).ok() } else { None };
-    read.ok_or(Trouble::Body(answer::BadBody::Unreadable))
+    let mut json = serde_json::Deserializer::from_slice(&bytes);
+    object::deserialize(&mut json)
+        .and_then(|read| json.end().map(|()| read))
+        .map_err(|_| Trouble::Body(answer::BadBody::Unreadable))
 }

@@ -37,7 +37,8 @@ pub fn total_tokens<'a>(api: Api, pieces: impl IntoIterator<Item = &'a [u8]>) ->
     };
     pieces.into_iter().for_each(|piece| extractor.feed(piece));
     extractor.finish();
-    extractor.facts(true).tokens.total
+    let (_, answer) = extractor.take(true);
+    answer.judge(None).0.total
 }
 
 /// Reads the events of a usage file without keeping them, and gives their number.

@@ -5,19 +5,51 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
-    Dialect, Documents, Extractor, Facts, Format, Reader,
+    Dialect, Documents, Extractor, Format, Reader, Source,
     dialect::PATHS,
     is_blank,
     scan::{Scalar, Scanner, Visit},
     text,
     trie::NodeId,
 };
-use crate::{UsageQuality, texts::Texts};
+use crate::{Tokens, UsageQuality, texts::Texts};
 
 /// Most that may be held of a response while it passes, in bytes; see [`Reader::held`].
 const MAX_HELD: usize = 64 << 10;
 /// Most that may be left of it when it has passed.
 const MAX_LEFT: usize = 2 << 10;
+
+/// What a response says of itself. Names are UTF-8.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Facts<'a> {
+    /// The model that answered; empty where it is not named.
+    pub(super) model: &'a [u8],
+    /// The provider's name for an error; empty where there is none.
+    pub(super) error_type: &'a [u8],
+    /// The wire format that the counts have.
+    pub(super) dialect: Option<Dialect>,
+    pub(super) tokens: Tokens,
+    pub(super) quality: UsageQuality,
+}
+
+impl Extractor {
+    /// What [`take`](Self::take) gives, and is told by its [`Answer`](super::Answer), as often as one likes.
+    pub(super) fn facts(&self, is_whole: bool) -> Facts<'_> {
+        let reader = self.reader().expect("a finished body is decoded");
+        let response = &reader.documents.response;
+        let (tokens, quality) = match self.source {
+            Source::Unknown(_) => (Tokens::default(), UsageQuality::Unsupported),
+            Source::Plain(_) | Source::Encoded(_) => reader.arrival(is_whole).judge(&response.said),
+        };
+        Facts {
+            model: response.model(),
+            error_type: response.error_type(),
+            dialect: response.said.dialect,
+            tokens,
+            quality,
+        }
+    }
+}
 
 /// All that anybody asks of a body.
 #[derive(Debug, PartialEq)]

@@ -177,25 +177,14 @@ impl Said {
         self.counts.get(slot, self.rare.as_ref().map(|rare| &rare.counts))
     }
 
-    /// The same, for which the rare ones are not even looked for where it is known that there are none.
-    #[inline(always)]
-    fn counted_of<const HAS_RARE: bool>(&self, slot: Slot) -> Option<u32> {
-        if HAS_RARE || slot.rare().is_none() { self.counted(slot) } else { None }
-    }
-
     /// The counts by our rule: input with caches, output with reasoning.
     pub(super) fn tokens(&self) -> (Tokens, Option<UsageQuality>) {
-        if self.rare.is_some() { self.tokens_of::<true>() } else { self.tokens_of::<false>() }
-    }
-
-    #[inline(always)]
-    fn tokens_of<const HAS_RARE: bool>(&self) -> (Tokens, Option<UsageQuality>) {
         let Some(dialect) = self.dialect else {
             let spoiled = self.is_spoiled.then_some(UsageQuality::Malformed);
             return (Tokens::default(), self.flaw.map(Flaw::quality).or(spoiled));
         };
         let row = dialect.row();
-        let count = |slot| self.counted_of::<HAS_RARE>(slot).map(u64::from);
+        let count = |slot| self.counted(slot).map(u64::from);
         let or_alias = |slot, alias| match count(slot) {
             None | Some(0) => count(alias).or(count(slot)),
             some => some,
@@ -360,6 +349,7 @@ impl Response {
         self.said.is_error
     }
 
+    #[cfg(any(test, fuzzing))]
     pub(super) fn model(&self) -> &[u8] {
         self.texts.model()
     }

@@ -218,26 +218,8 @@ impl Extractor {
         self.reader().is_some_and(Reader::is_stream)
     }
 
-    /// What is known after [`finish`](Self::finish). `is_whole`: the body came to its proper end.
-    pub(crate) fn facts(&self, is_whole: bool) -> Facts<'_> {
-        match &self.source {
-            Source::Plain(reader) => reader.facts(is_whole),
-            Source::Unknown(reader) => Facts {
-                quality: UsageQuality::Unsupported,
-                tokens: Tokens::default(),
-                ..reader.facts(is_whole)
-            },
-            Source::Encoded(_) => Facts {
-                model: b"",
-                error_type: b"",
-                dialect: None,
-                tokens: Tokens::default(),
-                quality: UsageQuality::Missing,
-            },
-        }
-    }
-
     /// The texts that the call has, and what there is to judge. Known after [`finish`](Self::finish), and once.
+    /// `is_whole`: the body came to its proper end.
     pub(crate) fn take(&mut self, is_whole: bool) -> (Texts, Answer) {
         match &mut self.source {
             Source::Plain(reader) => reader.take(is_whole),
@@ -367,23 +349,11 @@ impl Reader {
         }
     }
 
-    fn facts(&self, is_whole: bool) -> Facts<'_> {
-        let response = &self.documents.response;
-        let (tokens, quality) = self.arrival(is_whole).judge(&response.said);
-        Facts {
-            model: response.model(),
-            error_type: response.error_type(),
-            dialect: response.said.dialect,
-            tokens,
-            quality,
-        }
-    }
-
     #[inline(always)]
     fn take(&mut self, is_whole: bool) -> (Texts, Answer) {
         let arrival = self.arrival(is_whole);
         let response = &mut self.documents.response;
-        // Whether the name of an error counts, only the other one knows.
+        // First, since whether the name of an error counts is among what is said.
         let texts = response.take_texts();
         (texts, Answer { said: response.take_said(), arrival })
     }
@@ -453,19 +423,6 @@ impl Arrival {
         };
         (tokens, quality)
     }
-}
-
-/// What a response says of itself. Names are UTF-8.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Facts<'a> {
-    /// The model that answered; empty where it is not named.
-    pub(crate) model: &'a [u8],
-    /// The provider's name for an error; empty where there is none.
-    pub(crate) error_type: &'a [u8],
-    /// The wire format that the counts have.
-    pub(crate) dialect: Option<Dialect>,
-    pub(crate) tokens: Tokens,
-    pub(crate) quality: UsageQuality,
 }
 
 /// What may stand before the first byte by which a framing is known: white space, and a byte order mark in as many

@@ -5,7 +5,10 @@ mod formats;
 mod oracle;
 mod streams;
 
-use super::{check::seen, *};
+use super::{
+    check::{Facts, seen},
+    *,
+};
 
 /// Reads a body that comes in these pieces, within bounds.
 fn read(

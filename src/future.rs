@@ -23,6 +23,7 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
+    #[inline]
     pub(crate) fn new(inner: F, tap: Option<Tap>) -> Self {
         Self { inner, tap }
     }

@@ -3,7 +3,10 @@
 //! To look for a header takes a hash of its name and a probe, which is as long as a walk takes for several; and of those
 //! that a call has, most are nothing to the layer, which their length alone tells.
 
-use http::{HeaderMap, HeaderValue};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+};
 
 use crate::{key, provider};
 
@@ -19,14 +22,23 @@ impl<'a> RequestHeaders<'a> {
     pub(crate) fn of(headers: &'a HeaderMap) -> Self {
         let mut of = Self::default();
         for (name, value) in headers {
-            let name = name.as_str();
-            if let Some((rank, key)) = key::in_header(name, value.as_bytes()) {
-                of.key.offer(rank, key);
-            } else if let Some(rank) = request_id(name) {
-                of.request_id.offer(rank, value.as_bytes());
+            if name == AUTHORIZATION {
+                if let Some(key) = key::bearer(value.as_bytes()) {
+                    of.key.offer(0, key);
+                }
+            } else {
+                of.other(name.as_str(), value.as_bytes());
             }
         }
         of
+    }
+
+    fn other(&mut self, name: &str, value: &'a [u8]) {
+        if let Some(rank) = key::header(name) {
+            self.key.offer(rank, value.trim_ascii());
+        } else if let Some(rank) = request_id(name) {
+            self.request_id.offer(rank, value);
+        }
     }
 }
 
@@ -47,20 +59,28 @@ impl<'a> ResponseHeaders<'a> {
     pub(crate) fn of(headers: &'a HeaderMap) -> Self {
         let mut of = Self::default();
         for (name, value) in headers {
-            match name.as_str() {
-                "content-type" => of.content_type = of.content_type.or(Some(value)),
-                "content-length" => of.content_length = of.content_length.or(Some(value)),
-                "content-encoding" => of.is_encoded = true,
-                "x-amzn-errortype" => of.error_type = of.error_type.or(Some(value)),
-                name => {
-                    if let Some(rank) = request_id(name) {
-                        of.request_id.offer(rank, value.as_bytes());
-                    }
-                    of.provider = of.provider.or_else(|| provider::of_header(name));
-                }
+            if name == CONTENT_TYPE {
+                of.content_type = of.content_type.or(Some(value));
+            } else if name == CONTENT_LENGTH {
+                of.content_length = of.content_length.or(Some(value));
+            } else if name == CONTENT_ENCODING {
+                of.is_encoded = true;
+            } else {
+                of.other(name.as_str(), value);
             }
         }
         of
+    }
+
+    fn other(&mut self, name: &str, value: &'a HeaderValue) {
+        if name == "x-amzn-errortype" {
+            self.error_type = self.error_type.or(Some(value));
+            return;
+        }
+        if let Some(rank) = request_id(name) {
+            self.request_id.offer(rank, value.as_bytes());
+        }
+        self.provider = self.provider.or_else(|| provider::of_header(name));
     }
 }
 
@@ -145,8 +165,10 @@ mod tests {
 
             let of_request = RequestHeaders::of(&headers);
             prop_assert_eq!(of_request.request_id.get(), request_id);
-            let in_header = |name| headers.get_all(name).into_iter().find_map(|value: &HeaderValue| {
-                key::in_header(name, value.as_bytes()).map(|(_, key)| key).filter(|key| !key.is_empty())
+            let in_header = |name: &str| headers.get_all(name).into_iter().find_map(|value: &HeaderValue| {
+                let value = value.as_bytes();
+                let key = if name == AUTHORIZATION { key::bearer(value) } else { Some(value.trim_ascii()) };
+                key.filter(|key| !key.is_empty())
             });
             prop_assert_eq!(of_request.key.get(), NAMES[..4].iter().find_map(|name| in_header(name)));
 

@@ -6,15 +6,14 @@ use http::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-/// The key in a header where an API wants it, and how soon that one is asked for it: after `Authorization: Bearer` those of
-/// Anthropic, of Azure and of Google.
+/// How soon a header is asked for the key, if it is one that is nothing but a key, where an API wants it: after
+/// `Authorization: Bearer` those of Anthropic, of Azure and of Google.
 #[inline]
-pub(crate) fn in_header<'a>(name: &str, value: &'a [u8]) -> Option<(u8, &'a [u8])> {
+pub(crate) fn header(name: &str) -> Option<u8> {
     Some(match name {
-        "authorization" => (0, bearer(value)?),
-        "x-api-key" => (1, value.trim_ascii()),
-        "api-key" => (2, value.trim_ascii()),
-        "x-goog-api-key" => (3, value.trim_ascii()),
+        "x-api-key" => 1,
+        "api-key" => 2,
+        "x-goog-api-key" => 3,
         _ => return None,
     })
 }
@@ -25,7 +24,7 @@ pub(crate) fn of_request(in_headers: Option<&[u8]>, uri: &Uri) -> Option<KeyHash
 }
 
 /// The key behind `Bearer`, in whatever case the scheme is written.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, key) = value.split_at_checked(b"bearer".len())?;
     let key = key.strip_prefix(b" ").or(key.strip_prefix(b"\t"))?.trim_ascii();
     let is_bearer = scheme == b"Bearer" || scheme.eq_ignore_ascii_case(b"bearer");

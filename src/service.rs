@@ -49,6 +49,8 @@ where
         self.inner.poll_ready(cx)
     }
 
+    // Into whoever calls: the inner future is large, and made where it is to lie.
+    #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let tap = Tap::of_request(&self.recorder, &mut request);
         ResponseFuture::new(self.inner.call(request), tap)

@@ -41,8 +41,12 @@ impl Tap {
     /// Begins to watch a request, if it is one to be watched.
     pub(crate) fn of_request<B>(recorder: &Recorder<Entry>, request: &mut Request<B>) -> Option<Self> {
         let (method, uri) = (request.method(), request.uri());
-        let tap = Self::of_head(recorder, method, uri, request.headers(), request.extensions())?;
-        request.extensions_mut().insert(IsWatched);
+        let mut tap = Self::of_head(recorder, method, uri, request.headers(), request.extensions())?;
+        // To put it there tells whether it was there: a look before that would be a second one for nearly all.
+        if request.extensions_mut().insert(IsWatched).is_some() {
+            tap.watch = None;
+            return None;
+        }
         Some(tap)
     }
 
@@ -63,9 +67,6 @@ impl Tap {
             (Endpoint::Call(call), _) => Some(call),
             (Endpoint::Unknown | Endpoint::Ignored, _) => None,
         };
-        if extensions.get::<IsWatched>().is_some() {
-            return None;
-        }
         // Made where it will lie, and what is large about it put there: to move it costs more than to fill it in.
         let mut watch = Box::write(Box::new_uninit(), Watch::new(recorder.clone(), call));
         watch.request(method, uri, headers, hint);
@@ -167,16 +168,18 @@ struct Watch {
 impl Watch {
     #[inline(always)]
     fn new(recorder: Recorder<Entry>, call: Option<&'static Call>) -> Self {
+        // The calls first: what comes behind them is put where it will lie.
+        let (started, record) = (Moment::now(), Record::new(call));
         Self {
             recorder,
             is_forced: false,
             is_head: false,
             is_connect: false,
             has_response: false,
-            started: Moment::now(),
+            started,
             left: UNKNOWN,
             extractor: Extractor::new(Format::Unknown, call.and_then(|call| call.dialect)),
-            record: Record::new(call),
+            record,
         }
     }
 
@@ -223,11 +226,7 @@ impl Watch {
             self.extractor.set_request_id(request_id);
         }
         if known.is_encoded {
-            let codings = headers.get_all(header::CONTENT_ENCODING).iter();
-            let codings = codings
-                .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-                .map(<[u8]>::trim_ascii);
-            self.extractor = mem::take(&mut self.extractor).encoded(codings);
+            self.decode(headers);
         }
         self.left = length.or_else(|| content_length(known.content_length?)).unwrap_or(UNKNOWN);
         if self.record.call.is_some_and(Call::has_usage_headers)
@@ -238,11 +237,26 @@ impl Watch {
         if self.record.provider.is_none() {
             self.record.provider = known.provider;
         }
-        // AWS names an error in the head, with its address behind a colon.
         if let Some(name) = known.error_type {
-            self.extractor.note_error(name.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default());
+            self.note_error(name);
         }
         true
+    }
+
+    // What few responses have lies apart from what all have.
+
+    #[cold]
+    fn decode(&mut self, headers: &HeaderMap) {
+        let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+        let codings =
+            codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        self.extractor = mem::take(&mut self.extractor).encoded(codings);
+    }
+
+    /// AWS names an error in the head, with its address behind a colon.
+    #[cold]
+    fn note_error(&mut self, name: &HeaderValue) {
+        self.extractor.note_error(name.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default());
     }
 
     fn is_bodiless(&self, status: StatusCode) -> bool {

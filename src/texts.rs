@@ -34,9 +34,9 @@ impl Texts {
     #[inline(always)]
     pub(crate) fn set_target(&mut self, method: &str, path: &str) {
         debug_assert!(self.bytes.is_empty());
-        self.bytes.extend_from_slice(method.as_bytes());
-        self.bytes.push(b' ');
-        self.bytes.extend_from_slice(path.as_bytes());
+        self.append(method.as_bytes());
+        self.append(b" ");
+        self.append(path.as_bytes());
         self.bytes.truncate(Self::MAX_TARGET);
         self.ends = [self.bytes.len() as u16; Self::COUNT - 1];
     }
@@ -106,8 +106,14 @@ impl Texts {
             return self.replace(text, value);
         }
         self.bytes.truncate(start);
-        self.bytes.extend_from_slice(value);
+        self.append(value);
         self.ends[text as usize..].fill(self.bytes.len() as u16);
+    }
+
+    // Once, and not wherever something is appended.
+    #[inline(never)]
+    fn append(&mut self, value: &[u8]) {
+        self.bytes.extend_from_slice(value);
     }
 
     /// The same where others lie behind it. As a rule they come in their order.

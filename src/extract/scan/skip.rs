@@ -122,7 +122,7 @@ fn end_within<S: Simd, const SPARSE: bool>(
         let is_short = SPARSE && at < start + SHORT;
         let is_long = text_blocks >= LONG;
         if in_text && (quotes == 0 && !is_short || is_long) {
-            let Some(end) = text_end(input, at + usize::from(is_escaped)) else { break };
+            let Some(end) = text_end_with(simd, input, at + usize::from(is_escaped)) else { break };
             // A longer one is no key, however it is spelled.
             let may_be_key = SPARSE && !is_long && end - at <= MAX_SPELLED;
             if may_be_key && memchr(b'\\', &input[at..end]).is_some() {
@@ -133,7 +133,7 @@ fn end_within<S: Simd, const SPARSE: bool>(
             continue;
         }
         let (opened, closed) = (block.opening(), block.closing());
-        if !in_text && quotes | opened | closed == 0 {
+        if !SPARSE && !in_text && quotes | opened | closed == 0 {
             // Numbers, and more of them as a rule.
             at = simd::skip_plain(simd, input, at + BLOCK);
             continue;
@@ -258,18 +258,50 @@ pub(super) fn text_end(input: &[u8], start: usize) -> Option<usize> {
     vectorized!(simd => end_of_text(simd, input, start))
 }
 
+/// The same, where the instruction set is known.
+#[inline(never)]
+pub(super) fn text_end_with<S: Simd>(simd: S, input: &[u8], start: usize) -> Option<usize> {
+    simd.vectorize(
+        #[inline(always)]
+        || end_of_text(simd, input, start),
+    )
+}
+
+/// Bytes of a text behind which it is taken for a long one.
+const LONG_TEXT: usize = 32 * BLOCK;
+
+// Most are short. What is done for the others lies elsewhere, and the less has to be fetched for these.
 #[inline(always)]
 fn end_of_text<S: Simd>(simd: S, input: &[u8], start: usize) -> Option<usize> {
-    // Most are short.
-    let block = Block::of(simd, input, start);
-    let quotes = block.equal(b'"');
-    if quotes != 0 {
-        let ends = quotes & !escaped(block.equal(b'\\'), &mut false);
-        if ends != 0 {
-            return Some(start + ends.trailing_zeros() as usize);
+    let mut is_escaped = false;
+    let mut at = start;
+    while at < input.len() {
+        if at - start >= LONG_TEXT {
+            return end_of_long_text(simd, input, start, at);
         }
+        let (block, passed) = Block::last(simd, input, at);
+        let escaped = escaped(block.equal(b'\\') >> passed, &mut is_escaped);
+        let ends = block.equal(b'"') >> passed & !escaped;
+        if ends != 0 {
+            return Some(at + ends.trailing_zeros() as usize);
+        }
+        at += BLOCK;
     }
-    let mut at = start + BLOCK;
+    None
+}
+
+/// Goes on with a text of which all before `at` has been looked at.
+#[inline(never)]
+fn end_of_long_text<S: Simd>(simd: S, input: &[u8], start: usize, at: usize) -> Option<usize> {
+    simd.vectorize(
+        #[inline(always)]
+        || end_of_rest(simd, input, start, at),
+    )
+}
+
+#[inline(always)]
+fn end_of_rest<S: Simd>(simd: S, input: &[u8], start: usize, at: usize) -> Option<usize> {
+    let mut at = at;
     // A block that lies in two lines of the cache takes as long as two; what is looked at once more does no harm.
     at -= input.get(at..)?.as_ptr().addr() % BLOCK;
     at = skip_plain_text(simd, input, at);
@@ -330,7 +362,7 @@ fn at_most(limit: u8, bytes: u64) -> u32 {
 }
 
 /// Behind the white space at `at`, for which all passes that is not seen.
-#[inline]
+#[inline(never)]
 pub(super) fn space(input: &[u8], at: usize) -> usize {
     let mut at = at;
     while let Some(bytes) = input.get(at..).and_then(<[u8]>::first_chunk) {

@@ -13,7 +13,8 @@ pin_project! {
     /// A response's body that is read along while it passes.
     ///
     /// Frames, errors, `size_hint` and `is_end_stream` are the inner body's; nothing is held back, copied to or taken
-    /// from the client. One event is recorded for a response, as soon as its end is known:
+    /// from the client. A body that comes whole and is short is copied for the writer's thread to read. One event is
+    /// recorded for a response, as soon as its end is known:
     ///
     /// - with its head, when there is no body (`HEAD`, 204, 304, upgrades) or it is empty;
     /// - with the last frame, when the inner body says that it is the last, or with the end of the body;

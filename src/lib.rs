@@ -48,7 +48,8 @@
 //!   service's, and so are `Send`, `Sync` and `Unpin`.
 //! - **Fail open**: whatever is in a body, the client gets all of it. What could not be read is a [`UsageQuality`].
 //! - **Off the request's path**: a request costs an allocation for what is known of it, the hash of its key, and a push
-//!   into a bounded lock-free queue. Files and sums are the business of a thread of their own.
+//!   into a bounded lock-free queue. A stream is read as it passes; an answer that comes whole, of 2 KiB at most, is copied
+//!   and read later. That, files and sums are the business of a thread of their own.
 //! - **Nothing lost silently**: `observed = persisted + queued + dropped`, at every moment, in [`Status`].
 //! - **Not reported is not 0**: a count that the provider did not send is `None`, and stays so.
 //! - **No secrets**: of a key only its SHA-256 is kept, of a request neither body nor query string, of an error only
@@ -150,6 +151,7 @@ mod store;
 mod sync;
 mod tap;
 mod texts;
+mod unread;
 mod usage;
 mod writer;
 

@@ -45,10 +45,10 @@ use crate::sync::{
     thread::{self, Thread},
 };
 
-/// Items for which the near ring has room. As many events take 300 KB, which a core keeps at hand, and are more than most
-/// proxies have between two looks of the writer.
+/// Items for which the near ring has room. As many events take 150 KB, which a core keeps at hand, and are more than most
+/// proxies have between two looks of the writer, which comes when it is half full.
 #[cfg(not(all(test, interleaved)))]
-const NEAR: usize = 1024;
+const NEAR: usize = 512;
 #[cfg(all(test, interleaved))]
 const NEAR: usize = 2;
 

@@ -12,16 +12,18 @@ use crate::{
     Ending, KeyHash, Timestamp, Tokens, UsageEvent, UsageHint,
     endpoint::{self, Call},
     event::{CLIENT_CLOSED_REQUEST, EventRef, Show, UNKNOWN_MODEL},
-    extract::{self, Answer, Dialect},
+    extract::{self, Answer, Dialect, Extractor, Unread},
     provider,
     texts::Texts,
+    unread::ShortBody,
 };
 
 /// What the queue carries: an event once the writer's thread looks at it.
-#[expect(clippy::large_enum_variant, reason = "nearly all are records, and these are to do without a box")]
 pub(crate) enum Entry {
     /// A response that has been watched.
     Watched(Record, Told),
+    /// A response that came whole, and is short: its body is read by the writer's thread.
+    Unread(Record, Elapsed, Unread, ShortBody),
     /// An event that the host made.
     Event(Box<UsageEvent>),
 }
@@ -31,6 +33,10 @@ impl Show for Entry {
         match self {
             // Where it lies: moving it costs more than looking.
             Self::Watched(ref record, ref told) => record.show(told, look),
+            Self::Unread(mut record, duration, unread, body) => {
+                let told = record.tell(&mut unread.read(body.bytes()), Ending::Complete, true, duration);
+                record.show(&told, look)
+            }
             Self::Event(event) => event.show(look),
         }
     }
@@ -40,6 +46,7 @@ impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Watched(..) => "Watched",
+            Self::Unread(..) => "Unread",
             Self::Event(_) => "Event",
         })
     }
@@ -48,9 +55,9 @@ impl fmt::Debug for Entry {
 /// What is known of a call beside its answer, as the request's path knows it: a row of a table where a name is to be
 /// looked up. With [`Told`] it is all that an event is made of.
 ///
-/// The two go through the queue as they are. What else watched the call is larger still and stays with the thread that
-/// served it, whose allocator and caches have it at hand for the next one; sent along, it would cost either thread more
-/// than all of this.
+/// The two go through the queue as they are, or the first with an answer that is still to be read. What else watched the
+/// call is larger still and stays with the thread that served it, whose allocator and caches have it at hand for the next
+/// one; sent along, it would cost either thread more than all of this.
 pub(crate) struct Record {
     pub(crate) timestamp: Timestamp,
     /// `None`: what it calls is not known.
@@ -125,6 +132,27 @@ impl Record {
             provider: None,
             extra: None,
         }
+    }
+
+    /// What is known of the call now that its answer has ended, and been read to its end.
+    pub(crate) fn tell(
+        &mut self,
+        extractor: &mut Extractor,
+        end: Ending,
+        has_response: bool,
+        duration: Elapsed,
+    ) -> Told {
+        let is_success = (200..300).contains(&self.status);
+        self.end = match end {
+            // The provider's word for a failure, inside an answer that began well.
+            Ending::Complete | Ending::ClientClosed if is_success && extractor.is_error() => {
+                Ending::StreamError
+            }
+            end => end,
+        };
+        self.is_stream = has_response.then(|| extractor.is_stream());
+        let (texts, answer) = extractor.take(self.end == Ending::Complete);
+        Told { duration, texts, answer }
     }
 
     fn show<R>(&self, told: &Told, look: impl FnOnce(EventRef<'_>) -> R) -> R {

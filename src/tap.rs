@@ -20,11 +20,12 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Uri,
 use crate::{
     Ending, Tokens, UsageHint,
     endpoint::{Call, Endpoint},
-    extract::{Extractor, Format},
+    extract::{Extractor, Format, Unread},
     headers::{RequestHeaders, ResponseHeaders},
     key, provider,
     queue::Recorder,
-    record::{Elapsed, Entry, Extra, Moment, Record, Told},
+    record::{Elapsed, Entry, Extra, Moment, Record},
+    unread::ShortBody,
 };
 
 /// Put into a request's extensions by the layer that watches it: a second one stands aside.
@@ -104,6 +105,12 @@ impl Tap {
     pub(crate) fn last_data(&mut self, data: &impl Buf) {
         if let Some(watch) = &mut self.watch {
             let is_only = watch.record.first_byte.is_none();
+            if is_only && let Some((unread, body)) = watch.put_off(data) {
+                if let Some(watch) = self.watch.take() {
+                    watch.settle_unread(unread, body);
+                }
+                return;
+            }
             watch.data(data);
             // One look at the clock does for both.
             let duration = watch.record.first_byte.filter(|_| is_only);
@@ -266,6 +273,17 @@ impl Watch {
             || self.is_connect && status.is_success()
     }
 
+    /// The body comes whole: it is read where that costs the call nothing, if it is short, and a call in any case,
+    /// whatever it says.
+    fn put_off(&mut self, data: &impl Buf) -> Option<(Unread, ShortBody)> {
+        let chunk = data.chunk();
+        if chunk.is_empty() || chunk.len() != data.remaining() || self.record.call.is_none() {
+            return None;
+        }
+        let body = ShortBody::copy_of(chunk)?;
+        Some((self.extractor.put_off()?, body))
+    }
+
     fn data(&mut self, data: &impl Buf) {
         let len = data.remaining();
         if len == 0 {
@@ -298,24 +316,22 @@ impl Watch {
         }
     }
 
+    fn settle_unread(self: Box<Self>, unread: Unread, body: ShortBody) {
+        let Self { recorder, started, mut record, .. } = *self;
+        let duration = Elapsed::since(started);
+        record.first_byte = Some(duration);
+        recorder.push(Entry::Unread(record, duration, unread, body));
+    }
+
     fn settle(mut self: Box<Self>, end: Ending, duration: Option<Elapsed>) {
         self.extractor.finish();
         if self.record.call.is_none() && !self.is_forced && !self.extractor.has_usage() {
             return;
         }
         let duration = duration.unwrap_or_else(|| Elapsed::since(self.started));
-        let is_success = (200..300).contains(&self.record.status);
-        self.record.end = match end {
-            // The provider's word for a failure, inside an answer that began well.
-            Ending::Complete | Ending::ClientClosed if is_success && self.extractor.is_error() => {
-                Ending::StreamError
-            }
-            end => end,
-        };
-        self.record.is_stream = self.has_response.then(|| self.extractor.is_stream());
-        let (texts, answer) = self.extractor.take(self.record.end == Ending::Complete);
+        let told = self.record.tell(&mut self.extractor, end, self.has_response, duration);
         let Self { recorder, record, .. } = *self;
-        recorder.push(Entry::Watched(record, Told { duration, texts, answer }));
+        recorder.push(Entry::Watched(record, told));
     }
 }
 
@@ -350,7 +366,7 @@ mod tests {
     use http::Response;
 
     use super::*;
-    use crate::{event::Show, queue};
+    use crate::{Timestamp, UsageEvent, event::Show, queue};
 
     const BODY: &[u8] =
         br#"{"model":"gpt-4o","usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21}}"#;
@@ -377,6 +393,78 @@ mod tests {
         (|mut tap| tap.settle(Ending::UpstreamError), Ending::UpstreamError),
         (|mut tap| tap.fail(), Ending::UpstreamError),
     ];
+
+    /// What is recorded of a response whose body comes in these pieces, the last of which is known to be the last; and
+    /// whether it was read by the thread that served it.
+    fn recorded(status: u16, headers: &[(&str, &str)], pieces: &[&[u8]]) -> (UsageEvent, bool) {
+        let (recorder, mut events) = queue::channel(8);
+        let mut request =
+            Request::post("/v1/chat/completions").header("x-request-id", "req_1").body(()).unwrap();
+        let mut tap = Tap::of_request(&recorder, &mut request).unwrap();
+        let response = Response::builder().status(status);
+        let response =
+            headers.iter().fold(response, |response, (name, value)| response.header(*name, *value));
+        let (head, ()) = response.body(()).unwrap().into_parts();
+        let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+        assert!(tap.response(head.status, &head.headers, &head.extensions, Some(len), false));
+        let (last, others) = pieces.split_last().unwrap();
+        others.iter().for_each(|piece| tap.data(&Bytes::copy_from_slice(piece)));
+        tap.last_data(&Bytes::copy_from_slice(last));
+        let entry = events.pop().unwrap();
+        assert!(events.pop().is_none());
+        let is_read = matches!(entry, Entry::Watched(..));
+        let mut event = entry.show(|event| event.to_owned());
+        assert!(event.duration >= event.time_to_first_byte && event.time_to_first_byte.is_some());
+        (event.timestamp, event.duration, event.time_to_first_byte) =
+            (Timestamp::from_unix_millis(0), None, None);
+        (event, is_read)
+    }
+
+    #[test]
+    fn a_short_answer_that_is_read_by_the_writer_is_recorded_as_one_that_is_read_as_it_passes() {
+        type Headers = [(&'static str, &'static str)];
+        const JSON: &Headers = &[("content-type", "application/json"), ("x-request-id", "resp_1")];
+        const EVENTS: &Headers = &[("content-type", "text/event-stream")];
+        let full = [BODY, &[b' '; ShortBody::MAX][BODY.len()..]].concat();
+        let stream = [b"data: ", BODY, b"\n\ndata: [DONE]\n\n"].concat();
+        let failed = br#"{"error":{"message":"no","type":"overloaded_error","code":null}}"#;
+        let foreign = b"<html>upstream request timeout</html>";
+        let answers: [(u16, &Headers, &[u8]); 9] = [
+            (200, JSON, BODY),
+            (200, &[], BODY),
+            (200, JSON, &full),
+            (200, JSON, &BODY[..60]),
+            (200, EVENTS, &stream),
+            (200, JSON, failed),
+            (503, JSON, failed),
+            (504, &[("content-type", "text/html")], foreign),
+            (200, JSON, b" \n"),
+        ];
+        for (status, headers, body) in answers {
+            let (event, is_read) = recorded(status, headers, &[body]);
+            assert!(!is_read);
+            assert_eq!(
+                (event, true),
+                recorded(status, headers, &[&body[..1], &body[1..]]),
+                "{status} {headers:?}"
+            );
+        }
+
+        // What is longer, or in an encoding, or a failure by its head, is read at once.
+        let long = [&full[..], b" "].concat();
+        let (event, is_read) = recorded(200, JSON, &[&long]);
+        assert_eq!((event.tokens.total, is_read), (Some(21), true));
+        for header in [("content-encoding", "gzip"), ("x-amzn-errortype", "ThrottlingException")] {
+            assert!(recorded(200, &[header], &[BODY]).1);
+        }
+
+        // So it is while all buffers are under way.
+        let all = std::iter::from_fn(|| ShortBody::copy_of(b"")).collect::<Vec<_>>();
+        let (event, is_read) = recorded(200, JSON, &[BODY]);
+        assert_eq!((event.tokens.total, is_read), (Some(21), true));
+        drop(all);
+        assert!(!recorded(200, JSON, &[BODY]).1);
+    }
 
     /// F1, F49
     #[test]

@@ -10,6 +10,7 @@ use crate::{
     queue::{self, Recorder},
     record::Entry,
     store::{self, Past},
+    unread::ShortBody,
     writer::{self, WriterHandle},
 };
 
@@ -97,6 +98,7 @@ impl Usage {
         let mut index = Index::new(caps);
         let take_in = |past: Past<'_, Draft>| writer::take_in(&mut index, past);
         let opened = store::open(&path, settings, Draft::push, take_in, progress)?;
+        ShortBody::prepare();
         let (recorder, events) = queue::channel(settings.queue_capacity);
         recorder.set_on(config.usage_statistics_enabled);
         let writer = WriterHandle::spawn(events, index, opened, path.clone(), settings)

@@ -152,6 +152,20 @@ impl Extractor {
         Self { source }
     }
 
+    /// What it takes to read the body later, all of it at once: this one is not to be used any more. `None`, if it has
+    /// been begun, if it is encoded, or if the head tells of a failure.
+    pub(crate) fn put_off(&mut self) -> Option<Unread> {
+        let Source::Plain(Reader { framing: Framing::Undecided(format), documents }) = &mut self.source
+        else {
+            return None;
+        };
+        let response = &mut documents.response;
+        if response.is_error() {
+            return None;
+        }
+        Some(Unread { format: *format, hint: response.hint(), texts: response.take_texts() })
+    }
+
     /// Reads the next piece of the body.
     #[inline]
     pub(crate) fn feed(&mut self, input: &[u8]) {
@@ -238,6 +252,25 @@ impl Extractor {
             Source::Unknown(reader) => Some(reader),
             Source::Encoded(_) => None,
         }
+    }
+}
+
+/// A body that waits to be read; see [`put_off`](Extractor::put_off).
+#[derive(Debug)]
+pub(crate) struct Unread {
+    format: Format,
+    hint: Option<Dialect>,
+    texts: Texts,
+}
+
+impl Unread {
+    /// Reads it, from its beginning to its end.
+    pub(crate) fn read(self, body: &[u8]) -> Extractor {
+        let framing = Framing::Undecided(self.format);
+        let mut reader = Reader { framing, documents: Documents::new(self.hint, self.texts) };
+        reader.feed(body);
+        reader.finish();
+        Extractor { source: Source::Plain(reader) }
     }
 }
 

@@ -134,6 +134,12 @@ impl<S: Simd> Block<S> {
     pub(in crate::extract) fn equal_but(self, mask: u8, byte: u8) -> u64 {
         (self.bytes | self.all(mask)).simd_eq(self.all(byte)).to_bitmask()
     }
+
+    /// White space, and whatever else is not seen.
+    #[inline(always)]
+    pub(in crate::extract) fn spaces(self) -> u64 {
+        self.bytes.simd_le(self.all(b' ')).to_bitmask()
+    }
 }
 
 /// Which bytes of a key are those of another, a bit each.

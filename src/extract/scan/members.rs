@@ -126,7 +126,7 @@ impl Scanner {
                     expected = self.expected;
                     style.enter();
                     at = start + style.gap;
-                    if input.get(at - 1) == Some(&b'"') && is_space(input, start + 1, at - 1) {
+                    if input.get(at - 1) == Some(&b'"') && is_space(simd, input, start + 1, at - 1) {
                         continue 'members;
                     }
                     break (State::FirstKey, start + 1);
@@ -149,7 +149,7 @@ impl Scanner {
             loop {
                 if input.get(end) == Some(&b',') {
                     at = end + style.gap;
-                    if input.get(at - 1) != Some(&b'"') || !is_space(input, end + 1, at - 1) {
+                    if input.get(at - 1) != Some(&b'"') || !is_space(simd, input, end + 1, at - 1) {
                         at = space(input, end + 1) + 1;
                         if input.get(at - 1) != Some(&b'"') {
                             break 'members (State::Key, at - 1);
@@ -159,7 +159,7 @@ impl Scanner {
                     continue 'members;
                 }
                 let brace = end + style.closing();
-                if input.get(brace) != Some(&b'}') || !is_space(input, end, brace) {
+                if input.get(brace) != Some(&b'}') || !is_space(simd, input, end, brace) {
                     break 'members (State::After, end);
                 }
                 end = brace + 1;
@@ -237,8 +237,12 @@ fn first_unescaped(quotes: u64, escapes: u64) -> Option<usize> {
 
 /// All of the bytes are white space, and not too many.
 #[inline(always)]
-fn is_space(input: &[u8], start: usize, end: usize) -> bool {
-    start == end || space(input, start) >= end
+fn is_space<S: Simd>(simd: S, input: &[u8], start: usize, end: usize) -> bool {
+    if start == end {
+        return true;
+    }
+    let (block, passed) = Block::last(simd, input, start);
+    block.spaces().unbounded_shr(passed as u32).trailing_ones() as usize >= end - start
 }
 
 /// Stands behind a number or a word in an object.

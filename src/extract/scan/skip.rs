@@ -268,7 +268,7 @@ pub(super) fn text_end_with<S: Simd>(simd: S, input: &[u8], start: usize) -> Opt
 }
 
 /// Bytes of a text behind which it is taken for a long one.
-const LONG_TEXT: usize = 32 * BLOCK;
+const LONG_TEXT: usize = 4 * BLOCK;
 
 // Most are short. What is done for the others lies elsewhere, and the less has to be fetched for these.
 #[inline(always)]
@@ -362,7 +362,7 @@ fn at_most(limit: u8, bytes: u64) -> u32 {
 }
 
 /// Behind the white space at `at`, for which all passes that is not seen.
-#[inline(never)]
+#[inline]
 pub(super) fn space(input: &[u8], at: usize) -> usize {
     let mut at = at;
     while let Some(bytes) = input.get(at..).and_then(<[u8]>::first_chunk) {

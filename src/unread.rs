@@ -33,7 +33,7 @@ impl ShortBody {
     /// takes to be read is little beside what it takes to be sent.
     pub(crate) const MAX: usize = 2048;
 
-    pub(crate) const BUFFERS: usize = 512;
+    const BUFFERS: usize = 512;
 
     /// Makes the buffers, a megabyte in all, if they are not there yet.
     pub(crate) fn prepare() {

@@ -115,7 +115,7 @@ impl Extractor {
     /// `hint` is the dialect of the endpoint, where it is known.
     #[inline(always)]
     pub(crate) fn new(format: Format, hint: Option<Dialect>) -> Self {
-        Self { source: Source::Plain(Reader::new(format, hint)) }
+        Self { source: Source::Plain(Reader::new(format, hint, Texts::default())) }
     }
 
     /// What was called, before all else: the texts of a call lie together.
@@ -266,8 +266,7 @@ pub(crate) struct Unread {
 impl Unread {
     /// Reads it, from its beginning to its end.
     pub(crate) fn read(self, body: &[u8]) -> Extractor {
-        let framing = Framing::Undecided(self.format);
-        let mut reader = Reader { framing, documents: Documents::new(self.hint, self.texts) };
+        let mut reader = Reader::new(self.format, self.hint, self.texts);
         reader.feed(body);
         reader.finish();
         Extractor { source: Source::Plain(reader) }
@@ -296,13 +295,13 @@ enum Framing {
 
 impl Reader {
     #[inline(always)]
-    fn new(format: Format, hint: Option<Dialect>) -> Self {
-        Self { framing: Framing::Undecided(format), documents: Documents::new(hint, Texts::default()) }
+    fn new(format: Format, hint: Option<Dialect>, texts: Texts) -> Self {
+        Self { framing: Framing::Undecided(format), documents: Documents::new(hint, texts) }
     }
 
     /// Of nothing, to stand where another one is taken from.
     fn empty() -> Self {
-        Self::new(Format::Unknown, None)
+        Self::new(Format::Unknown, None, Texts::default())
     }
 
     fn feed(&mut self, mut input: &[u8]) {

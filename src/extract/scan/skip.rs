@@ -273,12 +273,23 @@ const LONG_TEXT: usize = 4 * BLOCK;
 // Most are short. What is done for the others lies elsewhere, and the less has to be fetched for these.
 #[inline(always)]
 fn end_of_text<S: Simd>(simd: S, input: &[u8], start: usize) -> Option<usize> {
-    let mut is_escaped = false;
-    let mut at = start;
-    while at < input.len() {
-        if at - start >= LONG_TEXT {
-            return end_of_long_text(simd, input, start, at);
-        }
+    let near = input.len().min(start + LONG_TEXT);
+    match end_in_blocks(simd, input, start, near, false) {
+        None if near < input.len() => end_of_long_text(simd, input, start, near),
+        end => end,
+    }
+}
+
+/// Where the string ends, if it does so in one of the blocks that begin in `at..until`. `is_escaped`: the byte at `at` is.
+#[inline(always)]
+fn end_in_blocks<S: Simd>(
+    simd: S,
+    input: &[u8],
+    mut at: usize,
+    until: usize,
+    mut is_escaped: bool,
+) -> Option<usize> {
+    while at < until {
         let (block, passed) = Block::last(simd, input, at);
         let escaped = escaped(block.equal(b'\\') >> passed, &mut is_escaped);
         let ends = block.equal(b'"') >> passed & !escaped;
@@ -305,17 +316,7 @@ fn end_of_rest<S: Simd>(simd: S, input: &[u8], start: usize, at: usize) -> Optio
     // A block that lies in two lines of the cache takes as long as two; what is looked at once more does no harm.
     at -= input.get(at..)?.as_ptr().addr() % BLOCK;
     at = skip_plain_text(simd, input, at);
-    let mut is_escaped = ends_escaped(&input[start..at]);
-    while at < input.len() {
-        let (block, passed) = Block::last(simd, input, at);
-        let escaped = escaped(block.equal(b'\\') >> passed, &mut is_escaped);
-        let ends = block.equal(b'"') >> passed & !escaped;
-        if ends != 0 {
-            return Some(at + ends.trailing_zeros() as usize);
-        }
-        at += BLOCK;
-    }
-    None
+    end_in_blocks(simd, input, at, input.len(), ends_escaped(&input[start..at]))
 }
 
 /// Behind the turns from `at` on in which no string ends, as far as no two backslashes are in them or before them, which

@@ -26,8 +26,11 @@ impl<'a> RequestHeaders<'a> {
                 if let Some(key) = key::bearer(value.as_bytes()) {
                     of.key.offer(0, key);
                 }
-            } else {
-                of.other(name.as_str(), value.as_bytes());
+            } else if let name = name.as_str()
+                // As a key or an id does: the last byte alone rules out nearly all others.
+                && let [.., b'y' | b'd'] = name.as_bytes()
+            {
+                of.other(name, value.as_bytes());
             }
         }
         of
@@ -65,8 +68,10 @@ impl<'a> ResponseHeaders<'a> {
                 of.content_length = of.content_length.or(Some(value));
             } else if name == CONTENT_ENCODING {
                 of.is_encoded = true;
-            } else {
-                of.other(name.as_str(), value);
+            } else if let name = name.as_str()
+                && let [.., b'd' | b'e' | b'n'] = name.as_bytes()
+            {
+                of.other(name, value);
             }
         }
         of

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::{
     Timestamp,
-    extract::{Dialect, Extractor, Format},
+    extract::{Dialect, Format, Unread},
     index::{self, Dimension, Filter, Grouping, Interval, Pattern, Query},
     queue, store, writer,
 };
@@ -30,10 +30,10 @@ pub enum Api {
 /// Reads a body in pieces, as the layer does.
 pub fn total_tokens<'a>(api: Api, pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<u64> {
     let mut extractor = match api {
-        Api::Chat => Extractor::new(Format::Json, Some(Dialect::OpenAi)),
-        Api::ChatStream => Extractor::new(Format::EventStream, Some(Dialect::OpenAi)),
-        Api::GeminiStream => Extractor::new(Format::EventStream, Some(Dialect::Gemini)),
-        Api::Images => Extractor::new(Format::Json, Some(Dialect::Responses)),
+        Api::Chat => Unread::new(Format::Json, Some(Dialect::OpenAi)).begin(),
+        Api::ChatStream => Unread::new(Format::EventStream, Some(Dialect::OpenAi)).begin(),
+        Api::GeminiStream => Unread::new(Format::EventStream, Some(Dialect::Gemini)).begin(),
+        Api::Images => Unread::new(Format::Json, Some(Dialect::Responses)).begin(),
     };
     pieces.into_iter().for_each(|piece| extractor.feed(piece));
     extractor.finish();

@@ -24,20 +24,19 @@ pin_project! {
     pub struct UsageBody<B> {
         #[pin]
         inner: B,
-        // `None`: not watched, or settled.
-        tap: Option<Tap>,
+        tap: Tap,
     }
 }
 
 impl<B: Body> UsageBody<B> {
     /// The response with its body watched, if there is anything to watch.
-    pub(crate) fn watched(response: Response<B>, tap: Option<Tap>) -> Response<Self> {
-        let tap = tap.and_then(|mut tap| {
+    pub(crate) fn watched(response: Response<B>, mut tap: Tap) -> Response<Self> {
+        if tap.is_watching() {
             let body = response.body();
             let (length, is_end_stream) = (body.size_hint().exact(), body.is_end_stream());
             let (status, headers) = (response.status(), response.headers());
-            tap.response(status, headers, response.extensions(), length, is_end_stream).then_some(tap)
-        });
+            tap.response(status, headers, response.extensions(), length, is_end_stream);
+        }
         response.map(|inner| Self { inner, tap })
     }
 }
@@ -55,25 +54,18 @@ impl<B: Body> Body for UsageBody<B> {
         let mut this = self.project();
         let polled = this.inner.as_mut().poll_frame(cx);
         // Looked at where it lies: a frame is large enough that moving it costs more than looking at it.
-        if let (Some(tap), Poll::Ready(frame)) = (this.tap.as_mut(), &polled) {
-            let end = match frame {
+        if this.tap.is_watching()
+            && let Poll::Ready(frame) = &polled
+        {
+            match frame {
                 Some(Ok(frame)) => match frame.data_ref() {
-                    Some(data) if this.inner.is_end_stream() => {
-                        tap.last_data(data);
-                        Some(Ending::Complete)
-                    }
-                    Some(data) => {
-                        tap.data(data);
-                        None
-                    }
-                    None => frame.is_trailers().then_some(Ending::Complete),
+                    Some(data) if this.inner.is_end_stream() => this.tap.last_data(data),
+                    Some(data) => this.tap.data(data),
+                    None if frame.is_trailers() => this.tap.settle(Ending::Complete),
+                    None => {}
                 },
-                Some(Err(_)) => Some(Ending::UpstreamError),
-                None => Some(Ending::Complete),
-            };
-            if let Some(end) = end {
-                tap.settle(end);
-                *this.tap = None;
+                Some(Err(_)) => this.tap.settle(Ending::UpstreamError),
+                None => this.tap.settle(Ending::Complete),
             }
         }
         polled

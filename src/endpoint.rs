@@ -19,7 +19,7 @@ pub(crate) enum Endpoint {
 }
 
 /// A row of the table of calls.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
     path: Path,
     /// OpenTelemetry's `gen_ai.operation.name`.
@@ -30,10 +30,13 @@ pub(crate) struct Call {
     pub(crate) dialect: Option<Dialect>,
     /// The response is a stream, whatever it looks like.
     pub(crate) is_stream: bool,
+    /// `METHOD /path`, if the path is as most servers have it: such a one names no model and no provider, and is its own
+    /// [`template`].
+    pub(crate) usual: Option<&'static str>,
 }
 
 /// How a path is recognised. Only its end counts, so that any prefix works.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Path {
     /// Ends with these segments.
     Segments(&'static str),
@@ -56,7 +59,7 @@ const fn call(
     provider: Option<&'static str>,
     dialect: Option<Dialect>,
 ) -> Call {
-    Call { path, operation, provider, dialect, is_stream: false }
+    Call { path, operation, provider, dialect, is_stream: false, usual: None }
 }
 
 const fn stream(
@@ -184,17 +187,39 @@ static IGNORED: &[Path] = &[
 
 impl Endpoint {
     pub(crate) fn of(method: &Method, path: &str) -> Self {
-        let path = path.strip_suffix('/').unwrap_or(path);
         // Everything else reads what is stored, or prepares.
         if method != Method::POST {
             return Self::Ignored;
         }
-        match ROWS.first_that_fits(path) {
-            None => Self::Unknown,
-            Some(row) => row.checked_sub(IGNORED.len()).map_or(Self::Ignored, |row| Self::Call(&CALLS[row])),
+        match USUAL.get(path) {
+            Some(endpoint) => *endpoint,
+            None => Self::of_row(ROWS.search(path.strip_suffix('/').unwrap_or(path))),
         }
     }
+
+    fn of_row(row: Option<usize>) -> Self {
+        let Some(row) = row else { return Self::Unknown };
+        row.checked_sub(IGNORED.len()).map_or(Self::Ignored, |row| Self::Call(&CALLS[row]))
+    }
 }
+
+/// Paths as most servers have them, which saves the look at the others.
+static USUAL: LazyLock<HashMap<String, Endpoint>> = LazyLock::new(|| {
+    // What stands before the segments of a row.
+    const BEFORE: [&str; 2] = ["/", "/v1/"];
+    let rows = IGNORED.iter().chain(CALLS.iter().map(|call| &call.path));
+    let segments =
+        rows.filter_map(|path| if let Path::Segments(segments) = path { Some(segments) } else { None });
+    let paths = segments.flat_map(|segments| BEFORE.map(|before| format!("{before}{segments}")));
+    let endpoint = |path: &str| match Endpoint::of_row(ROWS.search(path)) {
+        Endpoint::Call(call) => {
+            let usual = Some(&*format!("{} {path}", Method::POST).leak());
+            Endpoint::Call(Box::leak(Box::new(Call { usual, ..*call })))
+        }
+        other => other,
+    };
+    paths.map(|path| (endpoint(&path), path)).map(|(endpoint, path)| (path, endpoint)).collect()
+});
 
 /// Both tables, first what is ignored: one look at a path finds its row.
 static ROWS: LazyLock<Rows> =
@@ -202,8 +227,6 @@ static ROWS: LazyLock<Rows> =
 
 /// A table by the last words of its paths: of many rows few are worth a look.
 struct Rows {
-    /// The row of a path as most servers have it, which saves the look at the others.
-    by_path: HashMap<String, usize>,
     by_last_word: HashMap<&'static str, Vec<Row>>,
     /// Those whose last word may be any.
     others: Vec<Row>,
@@ -211,30 +234,19 @@ struct Rows {
 
 type Row = (usize, &'static Path);
 
-/// What most servers have before the segments of a row.
-const BEFORE_USUAL: [&str; 2] = ["/", "/v1/"];
-
 impl Rows {
     fn new(paths: impl Iterator<Item = &'static Path> + Clone) -> Self {
-        let mut rows = Self { by_path: HashMap::new(), by_last_word: HashMap::new(), others: Vec::new() };
+        let mut rows = Self { by_last_word: HashMap::new(), others: Vec::new() };
         for row in paths.clone().enumerate() {
             match row.1.last_word() {
                 Some(word) => rows.by_last_word.entry(word).or_default().push(row),
                 None => rows.others.push(row),
             }
         }
-        rows.by_path = paths
-            .filter_map(|path| if let Path::Segments(segments) = path { Some(segments) } else { None })
-            .flat_map(|segments| BEFORE_USUAL.map(|before| format!("{before}{segments}")))
-            .filter_map(|path| rows.search(&path).map(|row| (path, row)))
-            .collect();
         rows
     }
 
-    fn first_that_fits(&self, path: &str) -> Option<usize> {
-        self.by_path.get(path).copied().or_else(|| self.search(path))
-    }
-
+    /// The first row that fits.
     fn search(&self, path: &str) -> Option<usize> {
         let known = self.by_last_word.get(last_word(path)).map_or(&[][..], |rows| rows);
         let known = known.iter().find(|(_, row)| row.fits(path)).map(|(at, _)| *at);
@@ -252,13 +264,6 @@ impl Call {
     /// The counts stand in the response's head, too, and for some models only there.
     pub(crate) fn has_usage_headers(&self) -> bool {
         self.path == INVOKE_MODEL
-    }
-
-    /// `path` is this row's, with nothing but a version before it: as most are, it names no model and no provider, and is
-    /// its own [`template`].
-    pub(crate) fn is_at(&self, path: &str) -> bool {
-        let Path::Segments(segments) = self.path else { return false };
-        before_end(path, segments).is_some_and(|before| BEFORE_USUAL.contains(&before))
     }
 }
 
@@ -458,7 +463,7 @@ mod tests {
         fn the_first_row_that_fits_is_found(segments in prop::collection::vec(segment(), 0..6)) {
             let path = format!("/{}", segments.join("/"));
             let mut rows = IGNORED.iter().chain(CALLS.iter().map(|call| &call.path));
-            prop_assert_eq!(ROWS.first_that_fits(&path), rows.position(|row| row.fits(&path)), "{}", path);
+            prop_assert_eq!(ROWS.search(&path), rows.position(|row| row.fits(&path)), "{}", path);
         }
     }
 
@@ -568,17 +573,25 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_the_table_tells_nothing_beside_its_call() {
+    fn a_usual_path_tells_nothing_beside_its_call() {
+        let call_at = |path: &str| match Endpoint::of(&Method::POST, path) {
+            Endpoint::Call(call) => call,
+            other => panic!("{path}: {other:?}"),
+        };
         for call in CALLS {
             let Path::Segments(segments) = call.path else { continue };
             for path in ["/", "/v1/"].map(|version| format!("{version}{segments}")) {
-                assert!(call.is_at(&path), "{path}");
+                let call = call_at(&path);
+                assert_eq!(call.usual, Some(&*format!("POST {path}")));
+                let first = CALLS.iter().find(|call| call.path.fits(&path));
+                assert_eq!(Some(&Call { usual: None, ..*call }), first, "{path}");
                 assert_eq!((model(&path), provider::of_path(&path)), (None, None), "{path}");
                 assert_eq!(template(&path), path);
             }
             for other in ["/openai/deployments/d/", "/v2/", "//", ""] {
-                assert!(!call.is_at(&format!("{other}{segments}")), "{other}{segments}");
+                assert_eq!(call_at(&format!("{other}{segments}")).usual, None, "{other}{segments}");
             }
+            assert_eq!(call_at(&format!("/v1/{segments}/")).usual, None, "{segments}");
         }
     }
 }

@@ -318,12 +318,12 @@ impl<'a> From<&'a UsageEvent> for EventRef<'a> {
 /// What the writer can take in.
 pub(crate) trait Show {
     /// Has `look` see it as an event, whose texts need not be anybody's own.
-    fn show<R>(self, look: impl FnOnce(EventRef<'_>) -> R) -> R;
+    fn show(self, look: impl FnOnce(EventRef<'_>));
 }
 
 impl Show for UsageEvent {
-    fn show<R>(self, look: impl FnOnce(EventRef<'_>) -> R) -> R {
-        look(EventRef::from(&self))
+    fn show(self, look: impl FnOnce(EventRef<'_>)) {
+        look(EventRef::from(&self));
     }
 }
 

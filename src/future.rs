@@ -1,4 +1,5 @@
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -18,13 +19,13 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        tap: Option<Tap>,
+        tap: Tap,
     }
 }
 
 impl<F> ResponseFuture<F> {
     #[inline]
-    pub(crate) fn new(inner: F, tap: Option<Tap>) -> Self {
+    pub(crate) fn new(inner: F, tap: Tap) -> Self {
         Self { inner, tap }
     }
 }
@@ -39,13 +40,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.inner.poll(cx));
-        let tap = this.tap.take();
+        let mut tap = mem::take(this.tap);
         Poll::Ready(match result {
             Ok(response) => Ok(UsageBody::watched(response, tap)),
             Err(error) => {
-                if let Some(mut tap) = tap {
-                    tap.fail();
-                }
+                tap.fail();
                 Err(error)
             }
         })

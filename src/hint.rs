@@ -78,8 +78,8 @@ impl UsageHint {
 
     /// What is said by both is as `later` says.
     pub(crate) fn update(&mut self, later: &Self) {
-        let Self { record, key, model, provider } = later;
-        self.record = record.or(self.record);
+        // Whether to record was to be said before.
+        let Self { record: _, key, model, provider } = later;
         self.key = key.or(self.key);
         self.model = model.clone().or(self.model.take());
         self.provider = provider.clone().or(self.provider.take());

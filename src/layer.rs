@@ -1,6 +1,6 @@
 use tower_layer::Layer;
 
-use crate::{UsageService, queue::Recorder, record::Entry};
+use crate::{UsageService, queue::Recorder, slot::Entry};
 
 /// Records the usage of every call to a model that passes through a service.
 ///

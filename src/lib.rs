@@ -147,11 +147,11 @@ mod provider;
 mod queue;
 mod record;
 mod service;
+mod slot;
 mod store;
 mod sync;
 mod tap;
 mod texts;
-mod unread;
 mod usage;
 mod writer;
 

@@ -45,8 +45,8 @@ use crate::sync::{
     thread::{self, Thread},
 };
 
-/// Items for which the near ring has room. As many events take 150 KB, which a core keeps at hand, and are more than most
-/// proxies have between two looks of the writer, which comes when it is half full.
+/// Items for which the near ring has room: more than most proxies have between two looks of the writer, which comes when it
+/// is half full, and few enough that a core keeps them at hand.
 #[cfg(not(all(test, interleaved)))]
 const NEAR: usize = 512;
 #[cfg(all(test, interleaved))]

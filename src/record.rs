@@ -2,75 +2,55 @@
 
 use std::{
     borrow::Cow,
-    fmt,
     num::NonZeroU64,
-    sync::LazyLock,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
+
+use http::Method;
 
 use crate::{
-    Ending, KeyHash, Timestamp, Tokens, UsageEvent, UsageHint,
+    Ending, KeyHash, Tokens, UsageHint,
     endpoint::{self, Call},
-    event::{CLIENT_CLOSED_REQUEST, EventRef, Show, UNKNOWN_MODEL},
-    extract::{self, Answer, Dialect, Extractor, Unread},
+    event::{CLIENT_CLOSED_REQUEST, EventRef, UNKNOWN_MODEL},
+    extract::{self, Answer, Dialect, Extractor},
     provider,
     texts::Texts,
-    unread::ShortBody,
 };
-
-/// What the queue carries: an event once the writer's thread looks at it.
-pub(crate) enum Entry {
-    /// A response that has been watched.
-    Watched(Record, Told),
-    /// A response that came whole, and is short: its body is read by the writer's thread.
-    Unread(Record, Elapsed, Unread, ShortBody),
-    /// An event that the host made.
-    Event(Box<UsageEvent>),
-}
-
-impl Show for Entry {
-    fn show<R>(self, look: impl FnOnce(EventRef<'_>) -> R) -> R {
-        match self {
-            // Where it lies: moving it costs more than looking.
-            Self::Watched(ref record, ref told) => record.show(told, look),
-            Self::Unread(mut record, duration, unread, body) => {
-                let told = record.tell(&mut unread.read(body.bytes()), Ending::Complete, true, duration);
-                record.show(&told, look)
-            }
-            Self::Event(event) => event.show(look),
-        }
-    }
-}
-
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Watched(..) => "Watched",
-            Self::Unread(..) => "Unread",
-            Self::Event(_) => "Event",
-        })
-    }
-}
 
 /// What is known of a call beside its answer, as the request's path knows it: a row of a table where a name is to be
 /// looked up. With [`Told`] it is all that an event is made of.
 ///
-/// The two go through the queue as they are, or the first with an answer that is still to be read. What else watched the
-/// call is larger still and stays with the thread that served it, whose allocator and caches have it at hand for the next
-/// one; sent along, it would cost either thread more than all of this.
+/// The two go to the writer's thread, or the first with an answer that is still to be read. What else watched the call is
+/// larger still and stays with the thread that served it, whose allocator and caches have it at hand for the next one; sent
+/// along, it would cost either thread more than all of this.
 pub(crate) struct Record {
-    pub(crate) timestamp: Timestamp,
+    /// When it began, by either clock. To count from 1970 and to subtract is for the writer's thread, where it can be.
+    pub(crate) time: SystemTime,
+    pub(crate) started: Instant,
     /// `None`: what it calls is not known.
     pub(crate) call: Option<&'static Call>,
     pub(crate) key: Option<KeyHash>,
     pub(crate) status: u16,
     pub(crate) end: Ending,
-    /// Whether the answer came as events; `None`, if there was no answer.
+    /// Whether the answer came as events, which is known when it has ended; `None`, if there was no answer.
     pub(crate) is_stream: Option<bool>,
+    /// What the method says of the answer's body.
+    pub(crate) expects: Expects,
     pub(crate) first_byte: Option<Elapsed>,
     /// Who serves it, as far as the request's host or the response's headers tell.
     pub(crate) provider: Option<provider::Name>,
     pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// Whether an answer has a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expects {
+    /// As its status says.
+    Body,
+    /// `HEAD`: none.
+    Nothing,
+    /// `CONNECT`: none if it succeeds.
+    Tunnel,
 }
 
 /// What hardly any call has: there is room for it when it comes.
@@ -89,24 +69,17 @@ pub(crate) struct Told {
     pub(crate) answer: Answer,
 }
 
-/// An [`Instant`] in half the room: nanoseconds since the first one that was taken.
-#[derive(Clone, Copy)]
-pub(crate) struct Moment(u64);
-
-impl Moment {
-    pub(crate) fn now() -> Self {
-        static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
-        Self(u64::try_from(FIRST.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-}
-
 /// A time in nanoseconds: at least one, so that an option of it takes no more room.
 #[derive(Clone, Copy)]
 pub(crate) struct Elapsed(NonZeroU64);
 
 impl Elapsed {
-    pub(crate) fn since(start: Moment) -> Self {
-        let nanoseconds = Moment::now().0.saturating_sub(start.0);
+    pub(crate) fn since(start: Instant) -> Self {
+        Self::between(start, Instant::now())
+    }
+
+    pub(crate) fn between(start: Instant, end: Instant) -> Self {
+        let nanoseconds = u64::try_from(end.duration_since(start).as_nanos()).unwrap_or(u64::MAX);
         Self(NonZeroU64::new(nanoseconds).unwrap_or(NonZeroU64::MIN))
     }
 }
@@ -117,17 +90,29 @@ impl From<Elapsed> for Duration {
     }
 }
 
+impl Expects {
+    pub(crate) fn of(method: &Method) -> Self {
+        match *method {
+            Method::HEAD => Self::Nothing,
+            Method::CONNECT => Self::Tunnel,
+            _ => Self::Body,
+        }
+    }
+}
+
 impl Record {
     /// Of a call that has begun, and whose client will have left it if nothing else becomes known.
     #[inline(always)]
     pub(crate) fn new(call: Option<&'static Call>) -> Self {
         Self {
-            timestamp: Timestamp::now(),
+            time: SystemTime::now(),
+            started: Instant::now(),
             call,
             key: None,
             status: CLIENT_CLOSED_REQUEST,
             end: Ending::ClientClosed,
             is_stream: None,
+            expects: Expects::Body,
             first_byte: None,
             provider: None,
             extra: None,
@@ -135,13 +120,7 @@ impl Record {
     }
 
     /// What is known of the call now that its answer has ended, and been read to its end.
-    pub(crate) fn tell(
-        &mut self,
-        extractor: &mut Extractor,
-        end: Ending,
-        has_response: bool,
-        duration: Elapsed,
-    ) -> Told {
+    pub(crate) fn tell(&mut self, extractor: &mut Extractor, end: Ending, duration: Elapsed) -> Told {
         let is_success = (200..300).contains(&self.status);
         self.end = match end {
             // The provider's word for a failure, inside an answer that began well.
@@ -150,12 +129,12 @@ impl Record {
             }
             end => end,
         };
-        self.is_stream = has_response.then(|| extractor.is_stream());
+        self.is_stream = self.is_stream.map(|_| extractor.is_stream());
         let (texts, answer) = extractor.take(self.end == Ending::Complete);
         Told { duration, texts, answer }
     }
 
-    fn show<R>(&self, told: &Told, look: impl FnOnce(EventRef<'_>) -> R) -> R {
+    pub(crate) fn show(&self, told: &Told, look: impl FnOnce(EventRef<'_>)) {
         let hint = self.extra.as_deref().map(|extra| &extra.hint);
         let hinted = |name: fn(&UsageHint) -> &Option<Cow<'static, str>>| {
             hint.and_then(|hint| name(hint).as_deref())
@@ -164,9 +143,10 @@ impl Record {
                 .and_then(named)
         };
         let [target, request_id, model, error_type] = told.texts.all();
+        let usual = self.call.and_then(|call| call.usual);
         let (method, path) = target.split_once(' ').unwrap_or_default();
         // What the path tells beside the call, if it may tell something.
-        let path = self.call.is_none_or(|call| !call.is_at(path)).then_some(path);
+        let path = usual.is_none().then_some(path);
 
         let asked = path.and_then(endpoint::model).map(extract::clean_name).and_then(named);
         let asked = asked.or_else(|| hinted(|hint| &hint.model));
@@ -180,13 +160,14 @@ impl Record {
         let provider = known.or(call_provider).or_else(|| told.answer.dialect().and_then(Dialect::provider));
         let hinted_provider = hinted(|hint| &hint.provider);
         let endpoint = match path.map(endpoint::template) {
-            None | Some(Cow::Borrowed(_)) => Cow::Borrowed(&*target),
+            None => Cow::Borrowed(usual.unwrap_or_default()),
+            Some(Cow::Borrowed(_)) => Cow::Borrowed(&*target),
             Some(Cow::Owned(template)) => Cow::Owned(format!("{method} {template}")),
         };
         let announced = self.extra.as_deref().and_then(|extra| extra.announced.as_ref());
         let (tokens, quality) = told.answer.judge(announced);
         look(EventRef {
-            timestamp: self.timestamp,
+            timestamp: self.time.into(),
             model,
             tokens,
             status: self.status,
@@ -203,7 +184,7 @@ impl Record {
             duration: Some(told.duration.into()),
             time_to_first_byte: self.first_byte.map(Duration::from),
             error_type: Some(&*error_type).filter(|error| !error.is_empty()),
-        })
+        });
     }
 }
 

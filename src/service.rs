@@ -4,7 +4,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::{ResponseFuture, UsageBody, queue::Recorder, record::Entry, tap::Tap};
+use crate::{ResponseFuture, UsageBody, queue::Recorder, slot::Entry, tap::Tap};
 
 /// Records the usage of every call to a model that passes through `S`.
 ///

@@ -12,7 +12,7 @@
 //! The fifth is no corner case: hyper's HTTP/1 server drops a body as soon as its length is reached, unasked for its
 //! end, and never polls the body of a response that has none.
 
-use std::{fmt, io::IoSlice, mem};
+use std::{fmt, io::IoSlice, mem, time::Instant};
 
 use bytes::Buf;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
@@ -24,8 +24,8 @@ use crate::{
     headers::{RequestHeaders, ResponseHeaders},
     key, provider,
     queue::Recorder,
-    record::{Elapsed, Entry, Extra, Moment, Record},
-    unread::ShortBody,
+    record::{Elapsed, Expects, Extra, Record},
+    slot::{Entry, Report, Slot},
 };
 
 /// Put into a request's extensions by the layer that watches it: a second one stands aside.
@@ -33,22 +33,22 @@ use crate::{
 struct IsWatched;
 
 /// The watch over one request and its response. Its `Drop` is the only way out for what is cancelled.
+#[derive(Default)]
 pub(crate) struct Tap {
-    /// `None`: settled.
+    /// `None`: not watched, or settled.
     watch: Option<Box<Watch>>,
 }
 
 impl Tap {
     /// Begins to watch a request, if it is one to be watched.
-    pub(crate) fn of_request<B>(recorder: &Recorder<Entry>, request: &mut Request<B>) -> Option<Self> {
+    pub(crate) fn of_request<B>(recorder: &Recorder<Entry>, request: &mut Request<B>) -> Self {
         let (method, uri) = (request.method(), request.uri());
-        let mut tap = Self::of_head(recorder, method, uri, request.headers(), request.extensions())?;
+        let mut watch = Self::of_head(recorder, method, uri, request.headers(), request.extensions());
         // To put it there tells whether it was there: a look before that would be a second one for nearly all.
-        if request.extensions_mut().insert(IsWatched).is_some() {
-            tap.watch = None;
-            return None;
+        if watch.is_some() && request.extensions_mut().insert(IsWatched).is_some() {
+            watch = None;
         }
-        Some(tap)
+        Self { watch }
     }
 
     // Knows nothing of the body's type: compiled once, and not anew in the midst of each service.
@@ -58,7 +58,7 @@ impl Tap {
         uri: &Uri,
         headers: &HeaderMap,
         extensions: &Extensions,
-    ) -> Option<Self> {
+    ) -> Option<Box<Watch>> {
         if !recorder.is_on() {
             return None;
         }
@@ -71,12 +71,15 @@ impl Tap {
         // Made where it will lie, and what is large about it put there: to move it costs more than to fill it in.
         let mut watch = Box::write(Box::new_uninit(), Watch::new(recorder.clone(), call));
         watch.request(method, uri, headers, hint);
-        Some(Self { watch: Some(watch) })
+        Some(watch)
+    }
+
+    /// There is still something to watch.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watch.is_some()
     }
 
     /// The response's head is here. `length` is the exact length of its body, if the body knows it.
-    ///
-    /// Returns whether there is still something to watch.
     pub(crate) fn response(
         &mut self,
         status: StatusCode,
@@ -84,14 +87,13 @@ impl Tap {
         extensions: &Extensions,
         length: Option<u64>,
         is_end_stream: bool,
-    ) -> bool {
-        let Some(watch) = &mut self.watch else { return false };
+    ) {
+        let Some(watch) = &mut self.watch else { return };
         if !watch.response(status, headers, extensions, length) {
             self.watch = None;
         } else if is_end_stream || watch.is_bodiless(status) {
             self.settle(Ending::Complete);
         }
-        self.watch.is_some()
     }
 
     /// A piece of the body passes.
@@ -105,9 +107,9 @@ impl Tap {
     pub(crate) fn last_data(&mut self, data: &impl Buf) {
         if let Some(watch) = &mut self.watch {
             let is_only = watch.record.first_byte.is_none();
-            if is_only && let Some((unread, body)) = watch.put_off(data) {
+            if is_only && let Some((unread, slot)) = watch.put_off(data) {
                 if let Some(watch) = self.watch.take() {
-                    watch.settle_unread(unread, body);
+                    watch.settle_unread(unread, slot, data.remaining());
                 }
                 return;
             }
@@ -159,50 +161,75 @@ const UNKNOWN: u64 = u64::MAX;
 /// All that is known of one call while it runs. One allocation.
 struct Watch {
     recorder: Recorder<Entry>,
-    /// The host wants it recorded.
-    is_forced: bool,
-    is_head: bool,
-    is_connect: bool,
-    has_response: bool,
-    started: Moment,
     /// Bytes of the body that are still to come, as far as they were announced; else `UNKNOWN`.
     left: u64,
-    extractor: Extractor,
+    reading: Reading,
     /// What will go through the queue.
     record: Record,
+}
+
+/// How far the answer has been read.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be a second allocation for all that are read as they pass"
+)]
+enum Reading {
+    /// Nothing of it has come. What it takes to read is not made before it is known that it is read here. If the answer is
+    /// expected to be short, there is a slot for it.
+    Later(Unread, Slot),
+    Begun(Extractor),
+}
+
+impl Reading {
+    fn extractor(&mut self) -> &mut Extractor {
+        if let Self::Later(..) = self {
+            self.begin();
+        }
+        match self {
+            Self::Begun(extractor) => extractor,
+            Self::Later(..) => unreachable!("it has begun"),
+        }
+    }
+
+    #[inline(never)]
+    fn begin(&mut self) {
+        if let Self::Later(unread, _) = self {
+            *self = Self::Begun(unread.take().begin());
+        }
+    }
 }
 
 impl Watch {
     #[inline(always)]
     fn new(recorder: Recorder<Entry>, call: Option<&'static Call>) -> Self {
         // The calls first: what comes behind them is put where it will lie.
-        let (started, record) = (Moment::now(), Record::new(call));
+        let record = Record::new(call);
         Self {
             recorder,
-            is_forced: false,
-            is_head: false,
-            is_connect: false,
-            has_response: false,
-            started,
             left: UNKNOWN,
-            extractor: Extractor::new(Format::Unknown, call.and_then(|call| call.dialect)),
+            reading: Reading::Later(
+                Unread::new(Format::Unknown, call.and_then(|call| call.dialect)),
+                Slot::default(),
+            ),
             record,
         }
     }
 
     #[inline(always)]
     fn request(&mut self, method: &Method, uri: &Uri, headers: &HeaderMap, hint: Option<&UsageHint>) {
-        self.is_head = method == Method::HEAD;
-        self.is_connect = method == Method::CONNECT;
+        self.record.expects = Expects::of(method);
         let headers = RequestHeaders::of(headers);
         self.record.key = key::of_request(headers.key.get(), uri);
-        self.extractor.set_target(method.as_str(), uri.path());
-        if let Some(request_id) = headers.request_id.get() {
-            self.extractor.set_request_id(request_id);
+        if let Reading::Later(unread, _) = &mut self.reading {
+            if self.record.call.is_none_or(|call| call.usual.is_none()) {
+                unread.set_target(method.as_str(), uri.path());
+            }
+            if let Some(request_id) = headers.request_id.get() {
+                unread.set_request_id(request_id);
+            }
         }
         self.record.provider = uri.host().and_then(provider::of_host);
         if let Some(hint) = hint {
-            self.is_forced = hint.record == Some(true);
             self.record.extra = Some(Box::new(Extra { hint: hint.clone(), announced: None }));
         }
     }
@@ -215,8 +242,15 @@ impl Watch {
         extensions: &Extensions,
         length: Option<u64>,
     ) -> bool {
-        self.has_response = true;
+        self.record.is_stream = Some(false);
         self.record.status = status.as_u16();
+        if let Some(length @ 1..=Slot::MAX) = length.and_then(|length| usize::try_from(length).ok())
+            && self.record.call.is_some()
+            && let Reading::Later(_, slot) = &mut self.reading
+        {
+            // First of all, so that it comes while the headers are looked at.
+            *slot = Slot::take_for(length).unwrap_or_default();
+        }
         if let Some(later) = extensions.get::<UsageHint>() {
             if later.record == Some(false) {
                 return false;
@@ -225,12 +259,14 @@ impl Watch {
         }
         let known = ResponseHeaders::of(headers);
         let format = Format::of(known.content_type.map_or(&[], |value| value.as_bytes()));
-        if self.record.call.is_none() && format == Format::Unknown && !self.is_forced {
+        if self.record.call.is_none() && format == Format::Unknown && !self.is_forced() {
             return false;
         }
-        self.extractor.expect(format);
-        if let Some(request_id) = known.request_id.get() {
-            self.extractor.set_request_id(request_id);
+        if let Reading::Later(unread, _) = &mut self.reading {
+            unread.expect(format);
+            if let Some(request_id) = known.request_id.get() {
+                unread.set_request_id(request_id);
+            }
         }
         if known.is_encoded {
             self.decode(headers);
@@ -257,31 +293,44 @@ impl Watch {
         let codings = headers.get_all(header::CONTENT_ENCODING).iter();
         let codings =
             codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-        self.extractor = mem::take(&mut self.extractor).encoded(codings);
+        self.reading = Reading::Begun(mem::take(self.reading.extractor()).encoded(codings));
     }
 
     /// AWS names an error in the head, with its address behind a colon.
     #[cold]
     fn note_error(&mut self, name: &HeaderValue) {
-        self.extractor.note_error(name.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default());
+        let name = name.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
+        self.reading.extractor().note_error(name);
+    }
+
+    /// The host wants it recorded.
+    fn is_forced(&self) -> bool {
+        self.record.extra.as_ref().is_some_and(|extra| extra.hint.record == Some(true))
     }
 
     fn is_bodiless(&self, status: StatusCode) -> bool {
-        self.is_head
-            || status.is_informational()
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-            || self.is_connect && status.is_success()
+        match self.record.expects {
+            Expects::Nothing => true,
+            Expects::Tunnel if status.is_success() => true,
+            Expects::Body | Expects::Tunnel => {
+                status.is_informational()
+                    || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+            }
+        }
     }
 
     /// The body comes whole: it is read where that costs the call nothing, if it is short, and a call in any case,
     /// whatever it says.
-    fn put_off(&mut self, data: &impl Buf) -> Option<(Unread, ShortBody)> {
+    fn put_off(&mut self, data: &impl Buf) -> Option<(Unread, Slot)> {
         let chunk = data.chunk();
-        if chunk.is_empty() || chunk.len() != data.remaining() || self.record.call.is_none() {
+        let is_short = (1..=Slot::MAX).contains(&chunk.len()) && chunk.len() == data.remaining();
+        if !is_short || self.record.call.is_none() {
             return None;
         }
-        let body = ShortBody::copy_of(chunk)?;
-        Some((self.extractor.put_off()?, body))
+        let Reading::Later(unread, slot) = &mut self.reading else { return None };
+        let mut slot = mem::take(slot).or_take()?;
+        slot.copy(chunk);
+        Some((unread.take(), slot))
     }
 
     fn data(&mut self, data: &impl Buf) {
@@ -289,49 +338,53 @@ impl Watch {
         if len == 0 {
             return;
         }
-        self.record.first_byte.get_or_insert_with(|| Elapsed::since(self.started));
+        self.record.first_byte.get_or_insert_with(|| Elapsed::since(self.record.started));
         if self.left != UNKNOWN {
             self.left = self.left.saturating_sub(len as u64);
         }
+        let extractor = self.reading.extractor();
         let chunk = data.chunk();
         if chunk.len() == len {
-            return self.extractor.feed(chunk);
+            return extractor.feed(chunk);
         }
         // In several pieces: looked at where they lie, since only the client may take them.
         let mut pieces = [IoSlice::new(&[]); 64];
         let count = data.chunks_vectored(&mut pieces);
         if pieces[..count].iter().map(|piece| piece.len()).sum::<usize>() == len {
-            pieces[..count].iter().for_each(|piece| self.extractor.feed(piece));
+            pieces[..count].iter().for_each(|piece| extractor.feed(piece));
         } else {
-            self.extractor.skip();
+            extractor.skip();
         }
     }
 
     fn end_when_dropped(&mut self) -> Ending {
-        self.extractor.finish();
-        if self.has_response && (self.left == 0 || self.extractor.is_terminal()) {
+        let extractor = self.reading.extractor();
+        extractor.finish();
+        let has_response = self.record.is_stream.is_some();
+        if has_response && (self.left == 0 || extractor.is_terminal()) {
             Ending::Complete
         } else {
             Ending::ClientClosed
         }
     }
 
-    fn settle_unread(self: Box<Self>, unread: Unread, body: ShortBody) {
-        let Self { recorder, started, mut record, .. } = *self;
-        let duration = Elapsed::since(started);
-        record.first_byte = Some(duration);
-        recorder.push(Entry::Unread(record, duration, unread, body));
+    fn settle_unread(self: Box<Self>, unread: Unread, slot: Slot, len: usize) {
+        let Self { recorder, record, .. } = *self;
+        let ended = Instant::now();
+        recorder.push(slot.with(Report::Unread { record, ended, unread, len }));
     }
 
     fn settle(mut self: Box<Self>, end: Ending, duration: Option<Elapsed>) {
-        self.extractor.finish();
-        if self.record.call.is_none() && !self.is_forced && !self.extractor.has_usage() {
+        let is_forced = self.is_forced();
+        let extractor = self.reading.extractor();
+        extractor.finish();
+        if self.record.call.is_none() && !is_forced && !extractor.has_usage() {
             return;
         }
-        let duration = duration.unwrap_or_else(|| Elapsed::since(self.started));
-        let told = self.record.tell(&mut self.extractor, end, self.has_response, duration);
+        let duration = duration.unwrap_or_else(|| Elapsed::since(self.record.started));
+        let told = self.record.tell(extractor, end, duration);
         let Self { recorder, record, .. } = *self;
-        recorder.push(Entry::Watched(record, told));
+        recorder.push(Entry::read(record, told));
     }
 }
 
@@ -366,7 +419,7 @@ mod tests {
     use http::Response;
 
     use super::*;
-    use crate::{Timestamp, UsageEvent, event::Show, queue};
+    use crate::{Timestamp, UsageEvent, event::Show, queue, slot};
 
     const BODY: &[u8] =
         br#"{"model":"gpt-4o","usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21}}"#;
@@ -374,13 +427,14 @@ mod tests {
     /// A tap whose response has begun, with the body to come.
     fn tap(recorder: &Recorder<Entry>) -> Tap {
         let mut request = Request::post("/v1/chat/completions").body(()).unwrap();
-        let mut tap = Tap::of_request(recorder, &mut request).unwrap();
+        let mut tap = Tap::of_request(recorder, &mut request);
         let (head, ()) = Response::builder()
             .header(header::CONTENT_TYPE, "application/json")
             .body(())
             .unwrap()
             .into_parts();
-        assert!(tap.response(head.status, &head.headers, &head.extensions, Some(BODY.len() as u64), false));
+        tap.response(head.status, &head.headers, &head.extensions, Some(BODY.len() as u64), false);
+        assert!(tap.is_watching());
         tap
     }
 
@@ -394,26 +448,32 @@ mod tests {
         (|mut tap| tap.fail(), Ending::UpstreamError),
     ];
 
+    fn shown(entry: Entry) -> UsageEvent {
+        let mut shown = None;
+        entry.show(|event| shown = Some(event.to_owned()));
+        shown.unwrap()
+    }
+
     /// What is recorded of a response whose body comes in these pieces, the last of which is known to be the last; and
     /// whether it was read by the thread that served it.
     fn recorded(status: u16, headers: &[(&str, &str)], pieces: &[&[u8]]) -> (UsageEvent, bool) {
         let (recorder, mut events) = queue::channel(8);
         let mut request =
             Request::post("/v1/chat/completions").header("x-request-id", "req_1").body(()).unwrap();
-        let mut tap = Tap::of_request(&recorder, &mut request).unwrap();
+        let mut tap = Tap::of_request(&recorder, &mut request);
         let response = Response::builder().status(status);
         let response =
             headers.iter().fold(response, |response, (name, value)| response.header(*name, *value));
         let (head, ()) = response.body(()).unwrap().into_parts();
         let len = pieces.iter().map(|piece| piece.len() as u64).sum();
-        assert!(tap.response(head.status, &head.headers, &head.extensions, Some(len), false));
+        tap.response(head.status, &head.headers, &head.extensions, Some(len), false);
         let (last, others) = pieces.split_last().unwrap();
         others.iter().for_each(|piece| tap.data(&Bytes::copy_from_slice(piece)));
         tap.last_data(&Bytes::copy_from_slice(last));
         let entry = events.pop().unwrap();
         assert!(events.pop().is_none());
-        let is_read = matches!(entry, Entry::Watched(..));
-        let mut event = entry.show(|event| event.to_owned());
+        let is_read = entry.is_read();
+        let mut event = shown(entry);
         assert!(event.duration >= event.time_to_first_byte && event.time_to_first_byte.is_some());
         (event.timestamp, event.duration, event.time_to_first_byte) =
             (Timestamp::from_unix_millis(0), None, None);
@@ -425,7 +485,7 @@ mod tests {
         type Headers = [(&'static str, &'static str)];
         const JSON: &Headers = &[("content-type", "application/json"), ("x-request-id", "resp_1")];
         const EVENTS: &Headers = &[("content-type", "text/event-stream")];
-        let full = [BODY, &[b' '; ShortBody::MAX][BODY.len()..]].concat();
+        let full = [BODY, &[b' '; Slot::MAX][BODY.len()..]].concat();
         let stream = [b"data: ", BODY, b"\n\ndata: [DONE]\n\n"].concat();
         let failed = br#"{"error":{"message":"no","type":"overloaded_error","code":null}}"#;
         let foreign = b"<html>upstream request timeout</html>";
@@ -458,12 +518,11 @@ mod tests {
             assert!(recorded(200, &[header], &[BODY]).1);
         }
 
-        // So it is while all buffers are under way.
-        let all = std::iter::from_fn(|| ShortBody::copy_of(b"")).collect::<Vec<_>>();
-        let (event, is_read) = recorded(200, JSON, &[BODY]);
-        assert_eq!((event.tokens.total, is_read), (Some(21), true));
-        drop(all);
-        assert!(!recorded(200, JSON, &[BODY]).1);
+        // So it is while all slots are under way.
+        slot::tests::without_any(|| {
+            let (event, is_read) = recorded(200, JSON, &[BODY]);
+            assert_eq!((event.tokens.total, is_read), (Some(21), true));
+        });
     }
 
     /// F1, F49
@@ -472,7 +531,7 @@ mod tests {
         let (recorder, mut events) = queue::channel(8);
         for (finish, expected) in ENDS {
             finish(tap(&recorder));
-            let event = events.pop().unwrap().show(|event| event.to_owned());
+            let event = shown(events.pop().unwrap());
             assert_eq!(event.end, Some(expected));
             assert_eq!(event.tokens.total, (expected == Ending::Complete).then_some(21), "{expected:?}");
             assert!(events.pop().is_none());
@@ -488,7 +547,7 @@ mod tests {
                 scope.spawn(|| (0..EACH).for_each(|turn| ENDS[turn % ENDS.len()].0(tap(&recorder))));
             }
         });
-        let ends = std::iter::from_fn(|| events.pop()).map(|entry| entry.show(|event| event.end));
+        let ends = std::iter::from_fn(|| events.pop()).map(|entry| shown(entry).end);
         let ends = ends.collect::<Vec<_>>();
         assert_eq!(ends.len(), 3 * EACH);
         assert_eq!(ends.iter().filter(|end| **end == Some(Ending::Complete)).count(), 3 * EACH * 2 / 5);

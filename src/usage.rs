@@ -8,9 +8,8 @@ use crate::{
     index::{Caps, Draft, Index},
     manage,
     queue::{self, Recorder},
-    record::Entry,
+    slot::{Entry, Slot},
     store::{self, Past},
-    unread::ShortBody,
     writer::{self, WriterHandle},
 };
 
@@ -98,7 +97,7 @@ impl Usage {
         let mut index = Index::new(caps);
         let take_in = |past: Past<'_, Draft>| writer::take_in(&mut index, past);
         let opened = store::open(&path, settings, Draft::push, take_in, progress)?;
-        ShortBody::prepare();
+        Slot::prepare();
         let (recorder, events) = queue::channel(settings.queue_capacity);
         recorder.set_on(config.usage_statistics_enabled);
         let writer = WriterHandle::spawn(events, index, opened, path.clone(), settings)

@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
-    Dialect, Documents, Extractor, Format, Reader, Source,
+    Dialect, Documents, Extractor, Format, Reader, Source, Unread,
     dialect::PATHS,
     is_blank,
     scan::{Scalar, Scanner, Visit},
@@ -114,7 +114,7 @@ impl<'a> Plan<'a> {
     }
 
     fn extractor(&self) -> Extractor {
-        Extractor::new(self.format, self.hint)
+        Unread::new(self.format, self.hint).begin()
     }
 
     /// Reads `body` whole and in pieces, which has to be the same.
@@ -170,7 +170,7 @@ pub(crate) fn scan(mut input: &[u8]) {
 /// Server-sent events say what they say when they are first taken apart by the letter of the specification.
 pub(crate) fn sse(mut input: &[u8]) {
     let Some(plan) = Plan::take(&mut input) else { return };
-    let stream = plan.read(|| Extractor::new(Format::EventStream, None), input);
+    let stream = plan.read(|| Unread::new(Format::EventStream, None).begin(), input);
     // The reader is easy about what stands before the first line, and about what is announced as events and is none.
     let start = input.iter().position(|byte| !is_blank(*byte)).unwrap_or(input.len());
     if !matches!(input.get(start), Some(b'd' | b'e' | b'i' | b'r' | b':')) {
@@ -262,7 +262,7 @@ pub(crate) fn event_stream(mut input: &[u8]) {
             documents.response.commit();
         }
     }
-    let stream = plan.read(|| Extractor::new(Format::EventMessages, plan.hint), &body);
+    let stream = plan.read(|| Unread::new(Format::EventMessages, plan.hint).begin(), &body);
     let facts = stream.facts(true);
     assert_eq!(facts.tokens, documents.response.said.tokens().0);
     assert!(!is_damaged || facts.quality == UsageQuality::Malformed);

@@ -366,15 +366,6 @@ impl Response {
         std::mem::take(&mut self.texts)
     }
 
-    #[inline(always)]
-    pub(super) fn set_target(&mut self, method: &str, path: &str) {
-        self.texts.set_target(method, path);
-    }
-
-    pub(super) fn set_request_id(&mut self, request_id: &[u8]) {
-        self.texts.set_request_id(request_id);
-    }
-
     /// What there is to say of tokens. There is nothing then.
     pub(super) fn take_said(&mut self) -> Said {
         std::mem::replace(&mut self.said, Said::NOTHING)

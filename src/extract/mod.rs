@@ -18,7 +18,7 @@ mod simd;
 mod text;
 mod trie;
 
-use std::{borrow::Cow, io};
+use std::{borrow::Cow, io, mem};
 
 pub(crate) use dialect::Dialect;
 use memchr::memchr;
@@ -112,33 +112,6 @@ impl Default for Extractor {
 }
 
 impl Extractor {
-    /// `hint` is the dialect of the endpoint, where it is known.
-    #[inline(always)]
-    pub(crate) fn new(format: Format, hint: Option<Dialect>) -> Self {
-        Self { source: Source::Plain(Reader::new(format, hint, Texts::default())) }
-    }
-
-    /// What was called, before all else: the texts of a call lie together.
-    pub(crate) fn set_target(&mut self, method: &str, path: &str) {
-        if let Source::Plain(reader) = &mut self.source {
-            reader.documents.response.set_target(method, path);
-        }
-    }
-
-    /// The name that the request goes by, before the body.
-    pub(crate) fn set_request_id(&mut self, request_id: &[u8]) {
-        if let Source::Plain(reader) = &mut self.source {
-            reader.documents.response.set_request_id(request_id);
-        }
-    }
-
-    /// Says what the response's `Content-Type` says, before the body.
-    pub(crate) fn expect(&mut self, format: Format) {
-        if let Source::Plain(reader) = &mut self.source {
-            reader.framing = Framing::Undecided(format);
-        }
-    }
-
     /// Of a body to which `codings`, tokens of `Content-Encoding`, were applied in this order.
     pub(crate) fn encoded<'a>(self, codings: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut codings = codings.into_iter().filter(|coding| !coding.is_empty()).peekable();
@@ -150,20 +123,6 @@ impl Extractor {
             source => source,
         };
         Self { source }
-    }
-
-    /// What it takes to read the body later, all of it at once: this one is not to be used any more. `None`, if it has
-    /// been begun, if it is encoded, or if the head tells of a failure.
-    pub(crate) fn put_off(&mut self) -> Option<Unread> {
-        let Source::Plain(Reader { framing: Framing::Undecided(format), documents }) = &mut self.source
-        else {
-            return None;
-        };
-        let response = &mut documents.response;
-        if response.is_error() {
-            return None;
-        }
-        Some(Unread { format: *format, hint: response.hint(), texts: response.take_texts() })
     }
 
     /// Reads the next piece of the body.
@@ -195,7 +154,7 @@ impl Extractor {
     pub(crate) fn skip(&mut self) {
         self.finish();
         if let Source::Plain(reader) = &mut self.source {
-            let reader = std::mem::replace(reader, Reader::empty());
+            let reader = mem::replace(reader, Reader::empty());
             self.source = Source::Unknown(Box::new(reader));
         }
     }
@@ -255,7 +214,7 @@ impl Extractor {
     }
 }
 
-/// A body that waits to be read; see [`put_off`](Extractor::put_off).
+/// What is known of a body before it is read.
 #[derive(Debug)]
 pub(crate) struct Unread {
     format: Format,
@@ -264,9 +223,42 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
+    /// `hint` is the dialect of the endpoint, where it is known.
+    #[inline(always)]
+    pub(crate) fn new(format: Format, hint: Option<Dialect>) -> Self {
+        Self { format, hint, texts: Texts::default() }
+    }
+
+    /// What was called, before all else: the texts of a call lie together.
+    // Most need not be told.
+    #[inline(never)]
+    pub(crate) fn set_target(&mut self, method: &str, path: &str) {
+        self.texts.set_target(method, path);
+    }
+
+    /// The name that the request goes by.
+    pub(crate) fn set_request_id(&mut self, request_id: &[u8]) {
+        self.texts.set_request_id(request_id);
+    }
+
+    /// Says what the response's `Content-Type` says.
+    pub(crate) fn expect(&mut self, format: Format) {
+        self.format = format;
+    }
+
+    /// All of it: this one is not to be used any more.
+    pub(crate) fn take(&mut self) -> Self {
+        Self { texts: mem::take(&mut self.texts), ..*self }
+    }
+
+    /// What reads it, of which nothing has come yet.
+    pub(crate) fn begin(self) -> Extractor {
+        Extractor { source: Source::Plain(Reader::new(self)) }
+    }
+
     /// Reads it, from its beginning to its end.
     pub(crate) fn read(self, body: &[u8]) -> Extractor {
-        let mut reader = Reader::new(self.format, self.hint, self.texts);
+        let mut reader = Reader::new(self);
         reader.feed(body);
         reader.finish();
         Extractor { source: Source::Plain(reader) }
@@ -294,14 +286,13 @@ enum Framing {
 }
 
 impl Reader {
-    #[inline(always)]
-    fn new(format: Format, hint: Option<Dialect>, texts: Texts) -> Self {
+    fn new(Unread { format, hint, texts }: Unread) -> Self {
         Self { framing: Framing::Undecided(format), documents: Documents::new(hint, texts) }
     }
 
     /// Of nothing, to stand where another one is taken from.
     fn empty() -> Self {
-        Self::new(Format::Unknown, None, Texts::default())
+        Self::new(Unread::new(Format::Unknown, None))
     }
 
     fn feed(&mut self, mut input: &[u8]) {

@@ -16,7 +16,7 @@ fn read(
     hint: Option<Dialect>,
     pieces: impl IntoIterator<Item = impl AsRef<[u8]>>,
 ) -> Extractor {
-    check::read(Extractor::new(format, hint), pieces)
+    check::read(Unread::new(format, hint).begin(), pieces)
 }
 
 /// Asserts that `body`, cut in two at every byte, in single bytes, and in pieces of odd sizes, says what it says whole.

@@ -27,6 +27,7 @@ use crate::{
     service::{self, Replay},
     support::{
         bodies::Workload,
+        copy::{self, Copy},
         least::{Least, Record},
         observe::{Observe, ObserveLayer},
         search::Search,
@@ -70,6 +71,7 @@ pub(crate) const TRACE: &str = "TraceLayer, no subscriber";
 pub(crate) const VALUE: &str = "buffer + serde_json::Value";
 pub(crate) const LEAST: &str = "least of a recorder";
 pub(crate) const SEARCH: &str = "and a search for names";
+pub(crate) const COPY: &str = "or a copy";
 pub(crate) const LAYER: &str = "this layer";
 
 /// All of them, the bare service first.
@@ -88,6 +90,9 @@ pub(crate) fn all(workload: &Workload) -> anyhow::Result<Vec<Box<dyn Contender>>
     ];
     if workload.is_plain_chat() {
         all.push(least(&stack, SEARCH, replay(), Search::new));
+        if workload.is_short() {
+            all.push(least(&stack, COPY, replay(), Copy::new));
+        }
     }
     Ok(all)
 }
@@ -204,10 +209,16 @@ fn least<O: Observe + 'static>(
     let (empty, asked) = mpsc::sync_channel(0);
     thread::spawn(move || {
         while asked.recv().is_ok() {
-            while let Some(record) = events.pop() {
+            while let Some(mut record) = events.pop() {
                 let (.., counts, _) = black_box(record.known());
                 // A search that finds nothing would be no measure.
                 assert!(name != SEARCH || counts.iter().all(|count| *count > 0));
+                let answer = record.take_answer();
+                assert!(name != COPY || answer.is_some());
+                if let Some(answer) = answer {
+                    black_box(memchr::memchr(1, &*answer));
+                    copy::give_back(answer);
+                }
             }
             if emptied.send(()).is_err() {
                 break;

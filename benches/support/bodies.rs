@@ -38,6 +38,11 @@ impl Workload {
         self.path == CHAT && !self.is_stream() && self.content_encoding.is_none()
     }
 
+    /// It comes in one piece, and is short.
+    pub fn is_short(&self) -> bool {
+        self.frames.len() == 1 && self.bytes() <= 2048
+    }
+
     /// An answer that comes as events.
     pub fn is_stream(&self) -> bool {
         self.content_type == STREAM

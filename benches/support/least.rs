@@ -16,7 +16,7 @@ use tower_llm_usage::{
     bench::{self, LEAST_INTERVAL, MOST_PACED, Recorder},
 };
 
-use super::observe::Observe;
+use super::{copy::Buffer, observe::Observe};
 
 /// What nobody is spared who records calls as this crate does: a hash of the key, three looks at the clock, one at each
 /// byte of the body, and room for what is known, which another thread takes from a queue.
@@ -35,6 +35,8 @@ pub struct Record {
     key: Option<KeyHash>,
     counts: [u64; 3],
     texts: [u8; 160],
+    /// The answer, if another thread is to look at it.
+    answer: Option<Buffer>,
 }
 
 impl Least {
@@ -46,6 +48,7 @@ impl Least {
             key: key.map(KeyHash::of),
             counts: [0; 3],
             texts: [0; 160],
+            answer: None,
         };
         Self { started: Instant::now(), record: Some(Box::new(record)), recorder }
     }
@@ -58,6 +61,13 @@ impl Least {
         }
     }
 
+    /// Keeps the answer.
+    pub fn note_answer(&mut self, answer: Buffer) {
+        if let Some(record) = &mut self.record {
+            record.answer = Some(answer);
+        }
+    }
+
     /// Keeps what somebody else knows.
     pub fn note_counts(&mut self, counts: [u64; 3]) {
         if let Some(record) = &mut self.record {
@@ -67,6 +77,10 @@ impl Least {
 }
 
 impl Record {
+    pub fn take_answer(&mut self) -> Option<Buffer> {
+        self.answer.take()
+    }
+
     pub fn known(&self) -> (SystemTime, Duration, Option<KeyHash>, [u64; 3], &[u8]) {
         (self.at, self.took, self.key, self.counts, &self.texts)
     }

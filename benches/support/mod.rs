@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "not every bench needs all of it, and none is needed beyond")]
 
 pub mod bodies;
+pub mod copy;
 pub mod duckdb;
 pub mod history;
 pub mod least;

@@ -148,7 +148,7 @@ pub struct UsageStatistics {
     /// removed, as for [`keep_days`](Self::keep_days).
     pub keep_bytes: Option<u64>,
     /// Events that the queue to the writer holds, at least `flush_events`; one more is dropped and counted. Each takes
-    /// some 290 bytes, which are set aside at the start.
+    /// 24 bytes, which are set aside at the start, and those beyond the first 512 some 300 more while they wait.
     pub queue_capacity: usize,
     /// Bytes of lines kept in memory while the file cannot be written; events beyond that are dropped and counted.
     pub backlog_bytes: usize,

@@ -70,7 +70,7 @@ impl Slot {
     /// read is little beside what it takes to be sent.
     pub(crate) const MAX: usize = 2048;
 
-    /// Makes the slots, some megabyte in all, if they are not there yet.
+    /// Makes the slots, 1.2 MB in all, if they are not there yet.
     pub(crate) fn prepare() {
         LazyLock::force(&SPARE);
     }

@@ -43,9 +43,9 @@ pub(crate) enum Report {
     },
 }
 
-/// Where there is place for a report, or nowhere. Given back when it is dropped.
-#[derive(Default)]
+/// A place that holds nothing, or a report. Given back when it is dropped.
 pub(crate) struct Slot {
+    /// `None` once it has been given back.
     place: Option<Box<Place>>,
 }
 
@@ -82,21 +82,6 @@ impl Slot {
             return None;
         }
         Some(Self { place: Some(SPARE.pop()?) })
-    }
-
-    /// The same, for an answer of `len` bytes, [`MAX`](Self::MAX) at most, that is about to come.
-    pub(crate) fn take_for(len: usize) -> Option<Self> {
-        let mut slot = Self::take()?;
-        // The writer's core has it in its cache. To write to each line now has them all brought here while there is still
-        // something else to do.
-        let place = slot.place.as_mut()?;
-        place.body[..len].iter_mut().step_by(64).for_each(|byte| *byte = 0);
-        Some(slot)
-    }
-
-    /// Another one, if this is nowhere. `None` if all are under way.
-    pub(crate) fn or_take(self) -> Option<Self> {
-        if self.place.is_some() { Some(self) } else { Self::take() }
     }
 
     #[inline(always)]
@@ -218,14 +203,9 @@ pub(crate) mod tests {
     fn slots_go_round_whatever_becomes_of_what_they_hold() {
         // More often than there are slots.
         for turn in 0..4 * COUNT {
-            let slot = match turn % 3 {
-                0 => Slot::default(),
-                1 => Slot::take().unwrap(),
-                _ => Slot::take_for(Slot::MAX).unwrap(),
-            };
+            drop(Slot::take().unwrap());
             let mut record = Record::new(None);
             let told = told(&mut record);
-            drop(slot);
             let entry = Entry::read(record, told);
             assert!(matches!(entry, Entry::Call(_)), "{turn}");
             if turn % 2 == 0 {
@@ -239,7 +219,7 @@ pub(crate) mod tests {
     #[test]
     fn a_call_without_a_slot_is_told_all_the_same() {
         without_any(|| {
-            assert!(Slot::take_for(1).is_none());
+            assert!(Slot::take().is_none());
             let mut record = Record::new(None);
             let told = told(&mut record);
             let entry = Entry::read(record, told);

@@ -174,26 +174,25 @@ struct Watch {
     reason = "a box would be a second allocation for all that are read as they pass"
 )]
 enum Reading {
-    /// Nothing of it has come. What it takes to read is not made before it is known that it is read here. If the answer is
-    /// expected to be short, there is a slot for it.
-    Later(Unread, Slot),
+    /// Nothing of it has come. What it takes to read is not made before it is known that it is read here.
+    Later(Unread),
     Begun(Extractor),
 }
 
 impl Reading {
     fn extractor(&mut self) -> &mut Extractor {
-        if let Self::Later(..) = self {
+        if let Self::Later(_) = self {
             self.begin();
         }
         match self {
             Self::Begun(extractor) => extractor,
-            Self::Later(..) => unreachable!("it has begun"),
+            Self::Later(_) => unreachable!("it has begun"),
         }
     }
 
     #[inline(never)]
     fn begin(&mut self) {
-        if let Self::Later(unread, _) = self {
+        if let Self::Later(unread) = self {
             *self = Self::Begun(unread.take().begin());
         }
     }
@@ -207,10 +206,7 @@ impl Watch {
         Self {
             recorder,
             left: UNKNOWN,
-            reading: Reading::Later(
-                Unread::new(Format::Unknown, call.and_then(|call| call.dialect)),
-                Slot::default(),
-            ),
+            reading: Reading::Later(Unread::new(Format::Unknown, call.and_then(|call| call.dialect))),
             record,
         }
     }
@@ -220,7 +216,7 @@ impl Watch {
         self.record.expects = Expects::of(method);
         let headers = RequestHeaders::of(headers);
         self.record.key = key::of_request(headers.key.get(), uri);
-        if let Reading::Later(unread, _) = &mut self.reading {
+        if let Reading::Later(unread) = &mut self.reading {
             if self.record.call.is_none_or(|call| call.usual.is_none()) {
                 unread.set_target(method.as_str(), uri.path());
             }
@@ -244,13 +240,6 @@ impl Watch {
     ) -> bool {
         self.record.is_stream = Some(false);
         self.record.status = status.as_u16();
-        if let Some(length @ 1..=Slot::MAX) = length.and_then(|length| usize::try_from(length).ok())
-            && self.record.call.is_some()
-            && let Reading::Later(_, slot) = &mut self.reading
-        {
-            // First of all, so that it comes while the headers are looked at.
-            *slot = Slot::take_for(length).unwrap_or_default();
-        }
         if let Some(later) = extensions.get::<UsageHint>() {
             if later.record == Some(false) {
                 return false;
@@ -262,7 +251,7 @@ impl Watch {
         if self.record.call.is_none() && format == Format::Unknown && !self.is_forced() {
             return false;
         }
-        if let Reading::Later(unread, _) = &mut self.reading {
+        if let Reading::Later(unread) = &mut self.reading {
             unread.expect(format);
             if let Some(request_id) = known.request_id.get() {
                 unread.set_request_id(request_id);
@@ -327,8 +316,8 @@ impl Watch {
         if !is_short || self.record.call.is_none() {
             return None;
         }
-        let Reading::Later(unread, slot) = &mut self.reading else { return None };
-        let mut slot = mem::take(slot).or_take()?;
+        let Reading::Later(unread) = &mut self.reading else { return None };
+        let mut slot = Slot::take()?;
         slot.copy(chunk);
         Some((unread.take(), slot))
     }

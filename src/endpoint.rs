@@ -207,23 +207,28 @@ impl Endpoint {
 static USUAL: LazyLock<HashMap<String, Endpoint>> = LazyLock::new(|| {
     // What stands before the segments of a row.
     const BEFORE: [&str; 2] = ["/", "/v1/"];
-    let rows = IGNORED.iter().chain(CALLS.iter().map(|call| &call.path));
     let segments =
-        rows.filter_map(|path| if let Path::Segments(segments) = path { Some(segments) } else { None });
-    let paths = segments.flat_map(|segments| BEFORE.map(|before| format!("{before}{segments}")));
-    let endpoint = |path: &str| match Endpoint::of_row(ROWS.search(path)) {
-        Endpoint::Call(call) => {
-            let usual = Some(&*format!("{} {path}", Method::POST).leak());
-            Endpoint::Call(Box::leak(Box::new(Call { usual, ..*call })))
-        }
-        other => other,
-    };
-    paths.map(|path| (endpoint(&path), path)).map(|(endpoint, path)| (path, endpoint)).collect()
+        paths().filter_map(|path| if let Path::Segments(segments) = path { Some(segments) } else { None });
+    let usual = segments.flat_map(|segments| BEFORE.map(|before| format!("{before}{segments}")));
+    usual
+        .map(|path| {
+            let mut endpoint = Endpoint::of_row(ROWS.search(&path));
+            if let Endpoint::Call(call) = &mut endpoint {
+                let usual = Some(&*format!("{} {path}", Method::POST).leak());
+                *call = Box::leak(Box::new(Call { usual, ..**call }));
+            }
+            (path, endpoint)
+        })
+        .collect()
 });
 
-/// Both tables, first what is ignored: one look at a path finds its row.
-static ROWS: LazyLock<Rows> =
-    LazyLock::new(|| Rows::new(IGNORED.iter().chain(CALLS.iter().map(|call| &call.path))));
+/// The paths of both tables, first what is ignored.
+fn paths() -> impl Iterator<Item = &'static Path> {
+    IGNORED.iter().chain(CALLS.iter().map(|call| &call.path))
+}
+
+/// One look at a path finds its row.
+static ROWS: LazyLock<Rows> = LazyLock::new(|| Rows::new(paths()));
 
 /// A table by the last words of its paths: of many rows few are worth a look.
 struct Rows {
@@ -235,9 +240,9 @@ struct Rows {
 type Row = (usize, &'static Path);
 
 impl Rows {
-    fn new(paths: impl Iterator<Item = &'static Path> + Clone) -> Self {
+    fn new(paths: impl Iterator<Item = &'static Path>) -> Self {
         let mut rows = Self { by_last_word: HashMap::new(), others: Vec::new() };
-        for row in paths.clone().enumerate() {
+        for row in paths.enumerate() {
             match row.1.last_word() {
                 Some(word) => rows.by_last_word.entry(word).or_default().push(row),
                 None => rows.others.push(row),
@@ -462,8 +467,7 @@ mod tests {
         #[test]
         fn the_first_row_that_fits_is_found(segments in prop::collection::vec(segment(), 0..6)) {
             let path = format!("/{}", segments.join("/"));
-            let mut rows = IGNORED.iter().chain(CALLS.iter().map(|call| &call.path));
-            prop_assert_eq!(ROWS.search(&path), rows.position(|row| row.fits(&path)), "{}", path);
+            prop_assert_eq!(ROWS.search(&path), paths().position(|row| row.fits(&path)), "{}", path);
         }
     }
 
@@ -475,7 +479,7 @@ mod tests {
             Path::ModelVerb(part, verb) => vec![*part, *verb],
             Path::Named(parent, segments) => vec![*parent, *segments],
         };
-        let parts = IGNORED.iter().chain(CALLS.iter().map(|call| &call.path)).flat_map(of);
+        let parts = paths().flat_map(of);
         let plain = prop::sample::select(parts.collect::<Vec<_>>());
         let verb = plain.clone();
         prop_oneof![

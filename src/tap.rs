@@ -456,6 +456,7 @@ mod tests {
         let (head, ()) = response.body(()).unwrap().into_parts();
         let len = pieces.iter().map(|piece| piece.len() as u64).sum();
         tap.response(head.status, &head.headers, &head.extensions, Some(len), false);
+        assert!(tap.is_watching());
         let (last, others) = pieces.split_last().unwrap();
         others.iter().for_each(|piece| tap.data(&Bytes::copy_from_slice(piece)));
         tap.last_data(&Bytes::copy_from_slice(last));
@@ -512,6 +513,7 @@ mod tests {
             let (event, is_read) = recorded(200, JSON, &[BODY]);
             assert_eq!((event.tokens.total, is_read), (Some(21), true));
         });
+        assert!(!recorded(200, JSON, &[BODY]).1);
     }
 
     /// F1, F49

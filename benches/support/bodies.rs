@@ -38,9 +38,9 @@ impl Workload {
         self.path == CHAT && !self.is_stream() && self.content_encoding.is_none()
     }
 
-    /// It comes in one piece, and is short.
+    /// It comes in one piece, and is short enough to be copied.
     pub fn is_short(&self) -> bool {
-        self.frames.len() == 1 && self.bytes() <= 2048
+        self.frames.len() == 1 && self.bytes() <= super::copy::MAX
     }
 
     /// An answer that comes as events.

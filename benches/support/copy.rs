@@ -7,8 +7,11 @@ use crossbeam_queue::ArrayQueue;
 
 use super::{least::Least, observe::Observe};
 
+/// The longest answer that is copied, in bytes, as the layer does.
+pub const MAX: usize = 2048;
+
 /// Room for an answer.
-pub type Buffer = Box<[u8; 2048]>;
+pub type Buffer = Box<[u8; MAX]>;
 
 /// Those that hold nothing. Another thread gives them back.
 static SPARE: LazyLock<ArrayQueue<Buffer>> = LazyLock::new(|| {

@@ -111,108 +111,131 @@ impl UsageEvent {
 impl EventRef<'_> {
     /// Writes the event to `line` as [`UsageEvent`]'s [`Serialize`] does, without an end of the line.
     pub(crate) fn write_line(&self, line: &mut Vec<u8>) {
-        line.extend_from_slice(b"{\"timestamp\":\"");
-        line.extend_from_slice(&self.timestamp.to_rfc3339());
-        line.extend_from_slice(b"\",\"model\":");
+        put(line, b"{\"timestamp\":\"");
+        put(line, &self.timestamp.to_rfc3339());
+        put(line, b"\",\"model\":");
         write_text(line, self.model);
-        for (name, count) in [
-            (&b",\"prompt_tokens\":"[..], self.tokens.input),
-            (b",\"completion_tokens\":", self.tokens.output),
-            (b",\"total_tokens\":", self.tokens.total),
-        ] {
-            line.extend_from_slice(name);
-            match count {
-                Some(count) => write_count(line, count),
-                None => line.extend_from_slice(b"null"),
-            }
-        }
-        line.extend_from_slice(b",\"status\":");
-        write_count(line, self.status.into());
-
-        let text = |line: &mut Vec<u8>, name: &[u8], text: Option<&str>| {
-            if let Some(text) = text.filter(|text| !text.is_empty()) {
-                line.extend_from_slice(name);
-                write_text(line, text);
-            }
-        };
-        text(line, b",\"request_id\":", self.request_id);
+        put_count(line, b",\"prompt_tokens\":", self.tokens.input);
+        put_count(line, b",\"completion_tokens\":", self.tokens.output);
+        put_count(line, b",\"total_tokens\":", self.tokens.total);
+        put_count(line, b",\"status\":", Some(self.status.into()));
+        put_text(line, b",\"request_id\":", self.request_id);
         if let Some(key) = self.key {
-            line.extend_from_slice(b",\"api_key_hash\":\"");
-            line.extend_from_slice(&key.to_hex());
-            line.push(b'"');
+            put(line, b",\"api_key_hash\":\"");
+            put(line, &key.to_hex());
+            put(line, b"\"");
         }
-        line.extend_from_slice(b",\"v\":");
-        write_count(line, LINE_VERSION.into());
-        text(line, b",\"id\":", self.id);
-        text(line, b",\"provider\":", self.provider);
-        text(line, b",\"operation\":", self.operation);
-        text(line, b",\"endpoint\":", self.endpoint);
-        text(line, b",\"request_model\":", self.request_model);
+        put_count(line, b",\"v\":", Some(LINE_VERSION.into()));
+        put_text(line, b",\"id\":", self.id);
+        put_text(line, b",\"provider\":", self.provider);
+        put_text(line, b",\"operation\":", self.operation);
+        put_text(line, b",\"endpoint\":", self.endpoint);
+        put_text(line, b",\"request_model\":", self.request_model);
         match self.stream {
-            Some(true) => line.extend_from_slice(b",\"stream\":true"),
-            Some(false) => line.extend_from_slice(b",\"stream\":false"),
+            Some(true) => put(line, b",\"stream\":true"),
+            Some(false) => put(line, b",\"stream\":false"),
             None => {}
         }
-        for (name, count) in [
-            (&b",\"cache_read_tokens\":"[..], self.tokens.cache_read),
-            (b",\"cache_write_tokens\":", self.tokens.cache_write),
-            (b",\"cache_write_1h_tokens\":", self.tokens.cache_write_1h),
-            (b",\"reasoning_tokens\":", self.tokens.reasoning),
-        ] {
-            if let Some(count) = count {
-                line.extend_from_slice(name);
-                write_count(line, count);
-            }
-        }
-        for (name, word) in [
-            (&b",\"usage\":\""[..], self.usage.map(UsageQuality::word)),
-            (b",\"end\":\"", self.end.map(Ending::word)),
-        ] {
-            if let Some(word) = word {
-                line.extend_from_slice(name);
-                line.extend_from_slice(word.as_bytes());
-                line.push(b'"');
-            }
-        }
-        for (name, time) in
-            [(&b",\"duration_ms\":"[..], self.duration), (b",\"ttft_ms\":", self.time_to_first_byte)]
-        {
-            if let Some(time) = time {
-                line.extend_from_slice(name);
-                write_millis(line, time);
-            }
-        }
-        text(line, b",\"error_type\":", self.error_type);
-        line.push(b'}');
+        put_count_if_any(line, b",\"cache_read_tokens\":", self.tokens.cache_read);
+        put_count_if_any(line, b",\"cache_write_tokens\":", self.tokens.cache_write);
+        put_count_if_any(line, b",\"cache_write_1h_tokens\":", self.tokens.cache_write_1h);
+        put_count_if_any(line, b",\"reasoning_tokens\":", self.tokens.reasoning);
+        put_word(line, b",\"usage\":\"", self.usage.map(UsageQuality::word));
+        put_word(line, b",\"end\":\"", self.end.map(Ending::word));
+        put_millis(line, b",\"duration_ms\":", self.duration);
+        put_millis(line, b",\"ttft_ms\":", self.time_to_first_byte);
+        put_text(line, b",\"error_type\":", self.error_type);
+        put(line, b"}");
+    }
+}
+
+/// What has one length is a few moves, and not a call of what moves any length.
+#[inline(always)]
+fn put<const N: usize>(line: &mut Vec<u8>, piece: &[u8; N]) {
+    line.extend_from_slice(piece);
+}
+
+#[inline(always)]
+fn put_text<const N: usize>(line: &mut Vec<u8>, name: &[u8; N], text: Option<&str>) {
+    if let Some(text) = text.filter(|text| !text.is_empty()) {
+        put(line, name);
+        write_text(line, text);
+    }
+}
+
+#[inline(always)]
+fn put_count<const N: usize>(line: &mut Vec<u8>, name: &[u8; N], count: Option<u64>) {
+    put(line, name);
+    match count {
+        Some(count) => write_count(line, count),
+        None => put(line, b"null"),
+    }
+}
+
+#[inline(always)]
+fn put_count_if_any<const N: usize>(line: &mut Vec<u8>, name: &[u8; N], count: Option<u64>) {
+    if count.is_some() {
+        put_count(line, name, count);
+    }
+}
+
+/// One that needs no escape.
+#[inline(always)]
+fn put_word<const N: usize>(line: &mut Vec<u8>, name: &[u8; N], word: Option<&str>) {
+    if let Some(word) = word {
+        put(line, name);
+        line.extend_from_slice(word.as_bytes());
+        put(line, b"\"");
+    }
+}
+
+#[inline(always)]
+fn put_millis<const N: usize>(line: &mut Vec<u8>, name: &[u8; N], time: Option<Duration>) {
+    if let Some(time) = time {
+        put(line, name);
+        write_millis(line, time);
     }
 }
 
 /// With quotes, and escaped where that is needed.
 fn write_text(line: &mut Vec<u8>, text: &str) {
-    // Without a branch for each byte, so that the compiler takes many at once.
-    if text.bytes().fold(false, |found, c| found | (c < 0x20) | (c == b'"') | (c == b'\\')) {
+    if !is_plain(text.as_bytes()) {
         serde_json::to_writer(line, text).expect(TAKES_ALL);
         return;
     }
-    line.push(b'"');
+    put(line, b"\"");
     line.extend_from_slice(text.as_bytes());
-    line.push(b'"');
+    put(line, b"\"");
+}
+
+/// Nothing of it needs an escape.
+fn is_plain(text: &[u8]) -> bool {
+    // Eight at a time; the last eight cover the end of those before.
+    let word = |piece: &[u8; 8]| is_plain_word(u64::from_ne_bytes(*piece));
+    if let Some(last) = text.last_chunk() {
+        text.as_chunks().0.iter().all(word) && word(last)
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        is_plain_word(u64::from(u32::from_ne_bytes(*first)) << 32 | u64::from(u32::from_ne_bytes(*last)))
+    } else {
+        text.iter().all(|c| is_plain_word(EACH * u64::from(*c)))
+    }
+}
+
+/// A one in each byte.
+const EACH: u64 = u64::MAX / 255;
+
+/// None of the eight bytes is a quote, a backslash, or less than a space.
+fn is_plain_word(word: u64) -> bool {
+    // The first that is less borrows its highest bit, which it did not have itself.
+    let has_less = |word: u64, than: u8| word.wrapping_sub(EACH * u64::from(than)) & !word & EACH << 7;
+    let has = |c: u8| has_less(word ^ (EACH * u64::from(c)), 1);
+    has_less(word, b' ') | has(b'"') | has(b'\\') == 0
 }
 
 const TAKES_ALL: &str = "a vector takes whatever is written to it";
 
-fn write_count(line: &mut Vec<u8>, mut count: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (count % 10) as u8;
-        count /= 10;
-        if count == 0 {
-            break;
-        }
-    }
-    line.extend_from_slice(&digits[at..]);
+fn write_count(line: &mut Vec<u8>, count: u64) {
+    line.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
 }
 
 /// As the shortest text that is read as the same `f64`.
@@ -225,10 +248,13 @@ fn write_millis(line: &mut Vec<u8>, time: Duration) {
     }
     let micros = micros as u64;
     write_count(line, micros / 1000);
-    let digits = [100, 10, 1].map(|power| b'0' + (micros / power % 10) as u8);
-    let trailing = digits[1..].iter().rev().take_while(|digit| **digit == b'0').count();
-    line.push(b'.');
-    line.extend_from_slice(&digits[..3 - trailing]);
+    let rest = (micros % 1000) as u32;
+    let [tenths, hundredths, thousandths] = [100, 10, 1].map(|power| b'0' + (rest / power % 10) as u8);
+    match (hundredths, thousandths) {
+        (b'0', b'0') => put(line, &[b'.', tenths]),
+        (_, b'0') => put(line, &[b'.', tenths, hundredths]),
+        _ => put(line, &[b'.', tenths, hundredths, thousandths]),
+    }
 }
 
 /// A [`UsageEvent`] whose texts lie elsewhere: in one, or in the line that it was read from.
@@ -467,31 +493,33 @@ impl Timestamp {
     /// RFC 3339 in UTC with exactly three fractional digits, as in the usage file.
     pub(crate) fn to_rfc3339(self) -> [u8; 24] {
         const DAY: i64 = 24 * 60 * 60 * 1000;
-        // Days since 0000-03-01, and years from March to February: a leap day is the last of one.
-        let days = self.0.div_euclid(DAY) + 719_468;
-        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        // After so many days, which are 400 years, the calendar repeats.
+        const ERA: u32 = 146_097;
+        // Since 1 March of the year -400, and years from March to February: a leap day is the last of one.
+        let days = (self.0.div_euclid(DAY) + 719_468 + i64::from(ERA)) as u32;
+        let (era, day) = (days / ERA, days % ERA);
         let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
         let day = day - (365 * year + year / 4 - year / 100);
         let month = (5 * day + 2) / 153;
         let day = day - (153 * month + 2) / 5 + 1;
         let (next, month) = if month < 10 { (0, month + 3) } else { (1, month - 9) };
-        let year = era * 400 + year + next;
-        let millis = self.0.rem_euclid(DAY);
+        let year = era * 400 + year + next - 400;
+        let millis = self.0.rem_euclid(DAY) as u32;
 
         let mut text = *b"0000-00-00T00:00:00.000Z";
-        let mut put = |at: std::ops::Range<usize>, mut number: i64| {
-            for digit in text[at].iter_mut().rev() {
-                *digit = b'0' + (number % 10) as u8;
-                number /= 10;
-            }
+        let mut put = |at: usize, number: u32| {
+            text[at] = b'0' + (number / 10) as u8;
+            text[at + 1] = b'0' + (number % 10) as u8;
         };
-        put(0..4, year);
-        put(5..7, month);
-        put(8..10, day);
-        put(11..13, millis / 3_600_000);
-        put(14..16, millis / 60_000 % 60);
-        put(17..19, millis / 1000 % 60);
-        put(20..23, millis % 1000);
+        put(0, year / 100);
+        put(2, year % 100);
+        put(5, month);
+        put(8, day);
+        put(11, millis / 3_600_000);
+        put(14, millis / 60_000 % 60);
+        put(17, millis / 1000 % 60);
+        put(20, millis % 1000 / 10);
+        text[22] = b'0' + (millis % 10) as u8;
         text
     }
 

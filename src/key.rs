@@ -77,9 +77,10 @@ impl KeyHash {
     /// In lower-case digits.
     pub(crate) fn to_hex(self) -> [u8; 64] {
         let mut hex = [0; 64];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        // Without a table, so that the compiler takes many at once.
+        let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+        for (pair, byte) in hex.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
         }
         hex
     }

@@ -28,6 +28,7 @@ use crate::{
     support::{
         bodies::Workload,
         copy::{self, Copy},
+        heads::Heads,
         least::{Least, Record},
         observe::{Observe, ObserveLayer},
         search::Search,
@@ -70,6 +71,7 @@ pub(crate) const NO_OP: &str = "no-op body wrapper";
 pub(crate) const TRACE: &str = "TraceLayer, no subscriber";
 pub(crate) const VALUE: &str = "buffer + serde_json::Value";
 pub(crate) const LEAST: &str = "least of a recorder";
+pub(crate) const HEADS: &str = "and the heads";
 pub(crate) const SEARCH: &str = "and a search for names";
 pub(crate) const COPY: &str = "or a copy";
 pub(crate) const LAYER: &str = "this layer";
@@ -85,13 +87,14 @@ pub(crate) fn all(workload: &Workload) -> anyhow::Result<Vec<Box<dyn Contender>>
         Box::new(stack.around(NO_OP, ObserveLayer(|_: &HeaderMap| Nothing).layer(replay()))),
         Box::new(stack.around(TRACE, TraceLayer::new_for_http().layer(replay()))),
         Box::new(stack.around(VALUE, buffer.layer(replay()))),
-        least(&stack, LEAST, replay(), |least| least),
+        least(&stack, LEAST, replay(), |least, _| least),
         Box::new(Layer::new(workload)?),
     ];
     if workload.is_plain_chat() {
-        all.push(least(&stack, SEARCH, replay(), Search::new));
+        all.push(least(&stack, HEADS, replay(), Heads::new));
+        all.push(least(&stack, SEARCH, replay(), |least, headers| Search::new(Heads::new(least, headers))));
         if workload.is_short() {
-            all.push(least(&stack, COPY, replay(), Copy::new));
+            all.push(least(&stack, COPY, replay(), |least, headers| Copy::new(Heads::new(least, headers))));
         }
     }
     Ok(all)
@@ -202,20 +205,19 @@ fn least<O: Observe + 'static>(
     stack: &Stack<()>,
     name: &'static str,
     replay: Replay,
-    watch: fn(Least) -> O,
+    watch: fn(Least, &HeaderMap) -> O,
 ) -> Box<dyn Contender> {
     let (recorder, mut events) = bench::queue::<Box<Record>>(1 << 10);
     let (emptied, is_empty) = mpsc::sync_channel(0);
     let (empty, asked) = mpsc::sync_channel(0);
     thread::spawn(move || {
         while asked.recv().is_ok() {
-            while let Some(mut record) = events.pop() {
-                let (.., counts, _) = black_box(record.known());
+            while let Some(record) = events.pop() {
+                let record = black_box(record);
                 // A search that finds nothing would be no measure.
-                assert!(name != SEARCH || counts.iter().all(|count| *count > 0));
-                let answer = record.take_answer();
-                assert!(name != COPY || answer.is_some());
-                if let Some(answer) = answer {
+                assert!(name != SEARCH || record.counts.iter().all(|count| *count > 0));
+                assert!(name != COPY || record.answer.is_some());
+                if let Some(answer) = record.answer {
                     black_box(memchr::memchr(1, &*answer));
                     copy::give_back(answer);
                 }
@@ -225,7 +227,8 @@ fn least<O: Observe + 'static>(
             }
         }
     });
-    let layer = ObserveLayer(move |headers: &HeaderMap| watch(Least::new(headers, recorder.clone())));
+    let layer =
+        ObserveLayer(move |headers: &HeaderMap| watch(Least::new(headers, recorder.clone()), headers));
     Box::new(Emptied { stack: stack.around(name, layer.layer(replay)), empty, is_empty })
 }
 

@@ -12,10 +12,11 @@
 //! contender takes beyond the bare service **in the same turn**, so that a busy neighbour slows both. The ratios can be
 //! compared between machines; the times cannot.
 //!
-//! *Least of a recorder* is what no recorder can be spared, without any reading of what the body says; with *a search for
-//! names* it says the model and the tokens of a chat completion as well, and gets them wrong as soon as an answer speaks
-//! of such names; with *a copy*, which it takes for short ones, another thread has what it takes to read them. A goal below
-//! the lesser of the two is one that nobody reaches on this machine.
+//! *Least of a recorder* is what no recorder can be spared, without any reading of what a call says; with *the heads* it
+//! knows by which name a call is found and whether its answer can be read. Beside that, with *a search for names*, it says
+//! the model and the tokens of a chat completion, and gets them wrong as soon as an answer speaks of such names; or with
+//! *a copy*, which it takes of short ones, another thread has what it takes to read them. A goal below the lesser of these
+//! two is one that nobody reaches on this machine.
 //!
 //! A thread that does nothing but call has code and data at hand. One that serves a network does not: other code runs
 //! between two calls. *Nothing in the caches* is the short answer under such circumstances.
@@ -33,7 +34,7 @@ mod service;
 use std::{fmt, fs};
 
 use anyhow::Context as _;
-use contenders::{COPY, Contender, LAYER, LEAST, Memory, NO_OP, SEARCH, TRACE, VALUE};
+use contenders::{COPY, Contender, HEADS, LAYER, LEAST, Memory, NO_OP, SEARCH, TRACE, VALUE};
 use serde_json::{Value, json};
 use support::{
     Options,
@@ -218,6 +219,7 @@ fn print(rows: &[Row]) {
         TRACE,
         VALUE,
         LEAST,
+        HEADS,
         SEARCH,
         COPY,
         LAYER,
@@ -245,6 +247,7 @@ fn print(rows: &[Row]) {
             ns(TRACE),
             ns(VALUE),
             ns(LEAST),
+            if_any(HEADS),
             if_any(SEARCH),
             if_any(COPY),
             ns(LAYER),

@@ -9,10 +9,10 @@
 //!
 //! Each proxy is a process of its own with one thread that serves; this one is the provider and the clients. The proxies
 //! take turns, and ratios are of neighbouring turns. A third one has, in place of the layer, the least of a recorder:
-//! what no recorder can be spared, without any reading of what a body says; a fourth one searches for the names of model
-//! and tokens as well. A goal that they do not reach is one that nobody reaches on this machine. *Age* is the time from
-//! the moment when the provider hands a chunk to its server to the moment when the client has it. A thousand streams want
-//! 2,100 open files (`ulimit -n`), and memory and CPU time are read where Linux has them.
+//! what no recorder can be spared, without any reading of what a call says; a fourth one looks at the heads as well, and
+//! searches for the names of model and tokens. A goal that they do not reach is one that nobody reaches on this machine.
+//! *Age* is the time from the moment when the provider hands a chunk to its server to the moment when the client has it.
+//! A thousand streams want 2,100 open files (`ulimit -n`), and memory and CPU time are read where Linux has them.
 
 #[path = "../../examples/proxy/forward.rs"]
 mod forward;
@@ -44,6 +44,7 @@ use provider::Pace;
 use serde_json::{Value, json};
 use support::{
     Options,
+    heads::Heads,
     least::{self, Least},
     median,
     observe::ObserveLayer,
@@ -122,7 +123,10 @@ fn serve(upstream: &Uri, watch: Watch, file: PathBuf) -> anyhow::Result<()> {
             }
             Watch::Search => {
                 let recorder = least::writing_to(&file)?;
-                let observe = move |headers: &HeaderMap| Search::new(Least::new(headers, recorder.clone()));
+                let observe = move |headers: &HeaderMap| {
+                    let least = Least::new(headers, recorder.clone());
+                    Search::new(Heads::new(least, headers))
+                };
                 accept(ObserveLayer(observe).layer(service)).await
             }
         }
@@ -331,7 +335,7 @@ fn print(rows: &[Row]) {
         "throughput",
         "goal",
         "least of a recorder",
-        "… and a search",
+        "… with heads and search",
         "CPU a request",
         "requests/s without",
         "latency p50, µs",

@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
+use http::{HeaderMap, StatusCode};
 
-use super::{least::Least, observe::Observe};
+use super::{heads::Heads, observe::Observe};
 
 /// The longest answer that is copied, in bytes, as the layer does.
 pub const MAX: usize = 2048;
@@ -20,24 +21,28 @@ static SPARE: LazyLock<ArrayQueue<Buffer>> = LazyLock::new(|| {
     spare
 });
 
-/// Beside what [`Least`] does, a copy of the answer for the thread that takes the record, which is what nobody is spared
+/// Beside what [`Heads`] does, a copy of the answer for the thread that takes the record, which is what nobody is spared
 /// who does not look at it here.
 pub struct Copy {
-    least: Least,
+    heads: Heads,
 }
 
 impl Copy {
-    pub fn new(least: Least) -> Self {
+    pub fn new(heads: Heads) -> Self {
         LazyLock::force(&SPARE);
-        Self { least }
+        Self { heads }
     }
 }
 
 impl Observe for Copy {
+    fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.heads.head(status, headers);
+    }
+
     fn piece(&mut self, piece: &Bytes) {
         if let Some(mut buffer) = SPARE.pop() {
             buffer[..piece.len()].copy_from_slice(piece);
-            self.least.note_answer(buffer);
+            self.heads.record(|record| record.answer = Some(buffer));
         }
     }
 }

@@ -33,10 +33,13 @@ pub struct Record {
     at: SystemTime,
     took: Duration,
     key: Option<KeyHash>,
-    counts: [u64; 3],
-    texts: [u8; 160],
+    pub status: u16,
+    pub is_readable: bool,
+    pub id: Text,
+    pub model: Text,
+    pub counts: [u64; 3],
     /// The answer, if another thread is to look at it.
-    answer: Option<Buffer>,
+    pub answer: Option<Buffer>,
 }
 
 impl Least {
@@ -46,43 +49,34 @@ impl Least {
             at: SystemTime::now(),
             took: Duration::ZERO,
             key: key.map(KeyHash::of),
+            status: 0,
+            is_readable: false,
+            id: Text::NONE,
+            model: Text::NONE,
             counts: [0; 3],
-            texts: [0; 160],
             answer: None,
         };
         Self { started: Instant::now(), record: Some(Box::new(record)), recorder }
     }
 
-    /// Keeps what somebody else knows.
-    pub fn note_model(&mut self, model: &[u8]) {
+    /// Has what somebody else knows put there.
+    pub fn record(&mut self, put: impl FnOnce(&mut Record)) {
         if let Some(record) = &mut self.record {
-            let len = model.len().min(record.texts.len());
-            record.texts[..len].copy_from_slice(&model[..len]);
-        }
-    }
-
-    /// Keeps the answer.
-    pub fn note_answer(&mut self, answer: Buffer) {
-        if let Some(record) = &mut self.record {
-            record.answer = Some(answer);
-        }
-    }
-
-    /// Keeps what somebody else knows.
-    pub fn note_counts(&mut self, counts: [u64; 3]) {
-        if let Some(record) = &mut self.record {
-            record.counts = counts;
+            put(record);
         }
     }
 }
 
-impl Record {
-    pub fn take_answer(&mut self) -> Option<Buffer> {
-        self.answer.take()
-    }
+/// Room for a text.
+pub struct Text([u8; 80]);
 
-    pub fn known(&self) -> (SystemTime, Duration, Option<KeyHash>, [u64; 3], &[u8]) {
-        (self.at, self.took, self.key, self.counts, &self.texts)
+impl Text {
+    const NONE: Self = Self([0; _]);
+
+    /// As much of it as there is room for.
+    pub fn set(&mut self, text: &[u8]) {
+        let len = text.len().min(self.0.len());
+        self.0[..len].copy_from_slice(&text[..len]);
     }
 }
 
@@ -119,7 +113,7 @@ pub fn writing_to(path: &Path) -> io::Result<Recorder<Box<Record>>> {
         loop {
             events.wait(if lines.is_empty() { Instant::now() } else { written } + LEAST_INTERVAL);
             while let Some(record) = events.pop() {
-                black_box(record.known());
+                black_box(record);
                 lines.extend_from_slice(LINE);
             }
             let is_due = written.elapsed() >= LEAST_INTERVAL || lines.len() >= MOST_PACED;

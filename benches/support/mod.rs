@@ -4,6 +4,7 @@
 pub mod bodies;
 pub mod copy;
 pub mod duckdb;
+pub mod heads;
 pub mod history;
 pub mod least;
 pub mod observe;

@@ -6,13 +6,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 /// Whoever looks at each piece of a response that passes.
 pub trait Observe {
+    /// The head of the response.
+    fn head(&mut self, _: StatusCode, _: &HeaderMap) {}
+
     fn piece(&mut self, piece: &Bytes);
 }
 
@@ -38,6 +41,7 @@ impl<S, B, R, F, O> Service<Request<B>> for ObserveService<S, F>
 where
     S: Service<Request<B>, Response = Response<R>>,
     F: Fn(&HeaderMap) -> O,
+    O: Observe,
 {
     type Response = Response<Observed<R, O>>;
     type Error = S::Error;
@@ -64,14 +68,20 @@ pin_project! {
 impl<F, R, E, O> Future for ObserveFuture<F, O>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    O: Observe,
 {
     type Output = Result<Response<Observed<R, O>>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.inner.poll(context));
-        let observer = this.observer.take();
-        Poll::Ready(response.map(|response| response.map(|inner| Observed { inner, observer })))
+        let mut observer = this.observer.take();
+        Poll::Ready(response.map(|response| {
+            if let Some(observer) = &mut observer {
+                observer.head(response.status(), response.headers());
+            }
+            response.map(|inner| Observed { inner, observer })
+        }))
     }
 }
 

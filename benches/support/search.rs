@@ -3,17 +3,18 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use memchr::{memchr, memmem::Finder};
 
-use super::{least::Least, observe::Observe};
+use super::{heads::Heads, observe::Observe};
 
-/// Beside what [`Least`] does, a search for the names of what is wanted of a chat completion, which is what nobody is
+/// Beside what [`Heads`] does, a search for the names of what is wanted of a chat completion, which is what nobody is
 /// spared who names the model and the tokens.
 ///
 /// It knows no JSON: what somebody has written into an answer it takes for a count. So it is no recorder to be used; but
 /// one that reads bodies as they are takes no less.
 pub struct Search {
-    least: Least,
+    heads: Heads,
     has_model: bool,
 }
 
@@ -30,22 +31,27 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
 });
 
 impl Search {
-    pub fn new(least: Least) -> Self {
-        Self { least, has_model: false }
+    pub fn new(heads: Heads) -> Self {
+        Self { heads, has_model: false }
     }
 }
 
 impl Observe for Search {
+    fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.heads.head(status, headers);
+    }
+
     fn piece(&mut self, piece: &Bytes) {
         let names = &*NAMES;
         if !self.has_model
             && let Some(model) = behind(&names.model, piece).and_then(text)
         {
             self.has_model = true;
-            self.least.note_model(model);
+            self.heads.record(|record| record.model.set(model));
         }
         if let Some(usage) = behind(&names.usage, piece) {
-            self.least.note_counts(names.counts.each_ref().map(|name| behind(name, usage).map_or(0, number)));
+            let counts = names.counts.each_ref().map(|name| behind(name, usage).map_or(0, number));
+            self.heads.record(|record| record.counts = counts);
         }
     }
 }

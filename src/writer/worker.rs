@@ -74,7 +74,8 @@ pub(super) struct Worker<T> {
     complaint_due: Option<Instant>,
     /// Set while the file cannot be written.
     retry: Option<Retry>,
-    /// A flush or the end has been asked for since the last try began, and does not wait for the next retry.
+    /// A flush that is not answered yet, or the end, has been asked for since the last try began, and does not wait for the
+    /// next retry.
     is_urgent: bool,
     /// The file has not answered for a while.
     hangs: bool,
@@ -406,6 +407,8 @@ impl<T: Show> Worker<T> {
                         for flush in mem::take(&mut self.flushes) {
                             (flush.reply)(Err(failure.error(&self.shared.path)));
                         }
+                        // Nobody waits any more, whether or not this try began before it was asked for.
+                        self.is_urgent = false;
                     }
                 }
                 self.failure = Some(failure);
@@ -497,6 +500,8 @@ impl Drop for End {
 #[cfg(test)]
 #[cfg(not(interleaved))]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::{UsageEvent, queue, store::faulty::Faulty, writer::WriterHandle};
 
@@ -530,16 +535,37 @@ mod tests {
         assert_eq!(worker.durable, worker.accepted);
     }
 
-    /// A writer that has just written a line, what gives it one more, and when the first was.
-    fn after_a_write() -> (Worker<UsageEvent>, impl Fn(), Instant) {
+    #[test]
+    fn a_flush_that_a_failed_try_has_answered_does_not_ask_for_another() {
+        let disk = Faulty::default();
+        disk.plan(|plan| plan.error = Some(io::ErrorKind::Other));
+        let (handle, mut worker, record) = on(&disk);
+        let start = Instant::now();
+        record();
+        assert!(matches!(worker.turn(start), Next::Wait(None)));
+        let flush = handle.ask_blocking(Command::Flush);
+        worker.hear();
+        let outcome = worker.file.outcome_within(Duration::from_secs(3600)).unwrap();
+        worker.settle(outcome, start);
+        assert!(flush.recv().unwrap().is_err());
+        let Next::Wait(Some(until)) = worker.turn(start) else { panic!("it is tried again at once") };
+        assert_eq!((until, disk.calls()), (start + FIRST_RETRY, 1));
+    }
+
+    /// A writer that writes each line at once, and what gives it one.
+    fn on(disk: &Faulty) -> (WriterHandle, Worker<UsageEvent>, impl Fn() + use<>) {
         let settings = UsageStatistics { flush_events: 1, ..UsageStatistics::default() };
         let (recorder, events) = queue::channel(settings.queue_capacity);
-        let opened = Faulty::default().open();
-        let (_handle, mut worker) =
+        let opened = disk.open();
+        let (handle, worker) =
             WriterHandle::prepare(events, Index::default(), opened, "u.json".into(), &settings).unwrap();
         worker.events.attach();
-        let record = move || recorder.push(UsageEvent::new(Timestamp::now(), "gpt-4o"));
+        (handle, worker, move || recorder.push(UsageEvent::new(Timestamp::now(), "gpt-4o")))
+    }
 
+    /// A writer that has just written a line, what gives it one more, and when the first was.
+    fn after_a_write() -> (Worker<UsageEvent>, impl Fn(), Instant) {
+        let (_handle, mut worker, record) = on(&Faulty::default());
         let start = Instant::now();
         assert!(matches!(worker.turn(start), Next::Wait(Some(_))));
         record();

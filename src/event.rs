@@ -199,7 +199,7 @@ fn put_millis<const N: usize>(line: &mut Vec<u8>, name: &[u8; N], time: Option<D
 
 /// With quotes, and escaped where that is needed.
 fn write_text(line: &mut Vec<u8>, text: &str) {
-    if !is_plain(text.as_bytes()) {
+    if first_to_escape(text.as_bytes()).is_some() {
         serde_json::to_writer(line, text).expect(TAKES_ALL);
         return;
     }
@@ -208,28 +208,29 @@ fn write_text(line: &mut Vec<u8>, text: &str) {
     put(line, b"\"");
 }
 
-/// Nothing of it needs an escape.
-fn is_plain(text: &[u8]) -> bool {
-    // Eight at a time; the last eight cover the end of those before.
-    let word = |piece: &[u8; 8]| is_plain_word(u64::from_ne_bytes(*piece));
-    if let Some(last) = text.last_chunk() {
-        text.as_chunks().0.iter().all(word) && word(last)
-    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        is_plain_word(u64::from(u32::from_ne_bytes(*first)) << 32 | u64::from(u32::from_ne_bytes(*last)))
-    } else {
-        text.iter().all(|c| is_plain_word(EACH * u64::from(*c)))
-    }
-}
-
-/// A one in each byte.
-const EACH: u64 = u64::MAX / 255;
-
-/// None of the eight bytes is a quote, a backslash, or less than a space.
-fn is_plain_word(word: u64) -> bool {
-    // The first that is less borrows its highest bit, which it did not have itself.
-    let has_less = |word: u64, than: u8| word.wrapping_sub(EACH * u64::from(than)) & !word & EACH << 7;
-    let has = |c: u8| has_less(word ^ (EACH * u64::from(c)), 1);
-    has_less(word, b' ') | has(b'"') | has(b'\\') == 0
+/// Where the first byte is that cannot stand in a JSON text as it is: a quote, a backslash, or less than a space.
+#[inline]
+pub(crate) fn first_to_escape(text: &[u8]) -> Option<usize> {
+    // Eight bytes at a time. The lowest bit that is set is right; those above it may be carried.
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let below = |bytes: u64, n: u64| bytes.wrapping_sub(LOW * n) & !bytes & HIGH;
+    let mut rest = text;
+    let at = loop {
+        let Some((first, behind)) = rest.split_first_chunk() else {
+            // The last bytes of all.
+            break rest.iter().position(|&c| c < 0x20 || c == b'"' || c == b'\\')?;
+        };
+        let bytes = u64::from_le_bytes(*first);
+        let quote = below(bytes ^ (LOW * u64::from(b'"')), 1);
+        let backslash = below(bytes ^ (LOW * u64::from(b'\\')), 1);
+        let stops = quote | backslash | below(bytes, 0x20);
+        if stops != 0 {
+            break stops.trailing_zeros() as usize / 8;
+        }
+        rest = behind;
+    };
+    Some(text.len() - rest.len() + at)
 }
 
 const TAKES_ALL: &str = "a vector takes whatever is written to it";

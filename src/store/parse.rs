@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     Ending, KeyHash, Timestamp, Tokens, UsageQuality,
-    event::{EventRef, UNKNOWN_MODEL},
+    event::{EventRef, UNKNOWN_MODEL, first_to_escape},
 };
 
 /// Reads lines, fastest if one is of the same minute as the one before.
@@ -188,26 +188,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn text(&mut self) -> Option<Option<&'a str>> {
         let start = self.at();
-        let mut rest = self.rest;
-        // Eight bytes at a time. The lowest bit that is set is right; those above it may be carried.
-        const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
-        const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-        let below = |bytes: u64, n: u64| bytes.wrapping_sub(LOW * n) & !bytes & HIGH;
-        let end = loop {
-            let Some((first, behind)) = rest.split_first_chunk() else {
-                // The last bytes of all.
-                break rest.iter().position(|&c| c < 0x20 || c == b'"' || c == b'\\')?;
-            };
-            let bytes = u64::from_le_bytes(*first);
-            let quote = below(bytes ^ (LOW * u64::from(b'"')), 1);
-            let backslash = below(bytes ^ (LOW * u64::from(b'\\')), 1);
-            let stops = quote | backslash | below(bytes, 0x20);
-            if stops != 0 {
-                break stops.trailing_zeros() as usize / 8;
-            }
-            rest = behind;
-        };
-        let end = self.text.len() - rest.len() + end;
+        let end = start + first_to_escape(self.rest)?;
         let text = self.text.get(start..end)?;
         self.rest = self.text.as_bytes().get(end..)?;
         self.expect(b"\"")?;

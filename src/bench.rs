@@ -15,7 +15,9 @@ use crate::{
     Timestamp,
     extract::{Dialect, Format, Unread},
     index::{self, Dimension, Filter, Grouping, Interval, Pattern, Query},
-    queue, store, writer,
+    queue,
+    slot::Slot,
+    store, writer,
 };
 
 /// A body that is read alone.
@@ -147,6 +149,9 @@ fn named(dimension: &str) -> Dimension {
 /// How long lines wait for the next write however many they are, unless they have [this many bytes](MOST_PACED).
 pub const LEAST_INTERVAL: Duration = writer::LEAST_INTERVAL;
 pub const MOST_PACED: usize = writer::MOST_PACED;
+
+/// The longest answer that is copied, in bytes.
+pub const LONGEST_COPY: usize = Slot::MAX;
 
 /// The queue between requests and the writer.
 pub fn queue<T>(capacity: usize) -> (Recorder<T>, Events<T>) {

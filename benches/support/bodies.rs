@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::Value;
+use tower_llm_usage::bench::LONGEST_COPY;
 
 /// Answers of one provider, ready to be sent.
 pub struct Workload {
@@ -40,7 +41,7 @@ impl Workload {
 
     /// It comes in one piece, and is short enough to be copied.
     pub fn is_short(&self) -> bool {
-        self.frames.len() == 1 && self.bytes() <= super::copy::MAX
+        self.frames.len() == 1 && self.bytes() <= LONGEST_COPY
     }
 
     /// An answer that comes as events.

@@ -5,14 +5,12 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use http::{HeaderMap, StatusCode};
+use tower_llm_usage::bench::LONGEST_COPY;
 
 use super::{heads::Heads, observe::Observe};
 
-/// The longest answer that is copied, in bytes, as the layer does.
-pub const MAX: usize = 2048;
-
 /// Room for an answer.
-pub type Buffer = Box<[u8; MAX]>;
+pub type Buffer = Box<[u8; LONGEST_COPY]>;
 
 /// Those that hold nothing. Another thread gives them back.
 static SPARE: LazyLock<ArrayQueue<Buffer>> = LazyLock::new(|| {

@@ -186,6 +186,11 @@ static IGNORED: &[Path] = &[
 ];
 
 impl Endpoint {
+    /// Makes the tables, if they are not there yet.
+    pub(crate) fn prepare() {
+        LazyLock::force(&USUAL);
+    }
+
     pub(crate) fn of(method: &Method, path: &str) -> Self {
         // Everything else reads what is stored, or prepares.
         if method != Method::POST {
@@ -204,18 +209,18 @@ impl Endpoint {
 }
 
 /// Paths as most servers have them, which saves the look at the others.
-static USUAL: LazyLock<HashMap<String, Endpoint>> = LazyLock::new(|| {
+static USUAL: LazyLock<HashMap<&'static str, Endpoint>> = LazyLock::new(|| {
     // What stands before the segments of a row.
-    const BEFORE: [&str; 2] = ["/", "/v1/"];
+    const BEFORE: [&str; 2] = ["POST /", "POST /v1/"];
     let segments =
         paths().filter_map(|path| if let Path::Segments(segments) = path { Some(segments) } else { None });
-    let usual = segments.flat_map(|segments| BEFORE.map(|before| format!("{before}{segments}")));
+    let usual = segments.flat_map(|segments| BEFORE.map(|before| &*format!("{before}{segments}").leak()));
     usual
-        .map(|path| {
-            let mut endpoint = Endpoint::of_row(ROWS.search(&path));
+        .map(|usual| {
+            let path = &usual["POST ".len()..];
+            let mut endpoint = Endpoint::of_row(ROWS.search(path));
             if let Endpoint::Call(call) = &mut endpoint {
-                let usual = Some(&*format!("{} {path}", Method::POST).leak());
-                *call = Box::leak(Box::new(Call { usual, ..**call }));
+                *call = Box::leak(Box::new(Call { usual: Some(usual), ..**call }));
             }
             (path, endpoint)
         })

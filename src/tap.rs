@@ -12,7 +12,13 @@
 //! The fifth is no corner case: hyper's HTTP/1 server drops a body as soon as its length is reached, unasked for its
 //! end, and never polls the body of a response that has none.
 
-use std::{fmt, io::IoSlice, mem, time::Instant};
+use std::{
+    fmt,
+    io::IoSlice,
+    mem,
+    thread::{self, JoinHandle},
+    time::Instant,
+};
 
 use bytes::Buf;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
@@ -40,6 +46,21 @@ pub(crate) struct Tap {
 }
 
 impl Tap {
+    /// Makes what is made once, if it is not there yet.
+    ///
+    /// Not with the first call, which would wait for it, and on a thread of its own: hundreds of small pieces that stay, and
+    /// as many that do not, in the midst of what a thread that serves allocates and frees with each call, leave gaps there.
+    /// glibc's allocator then puts what is free in order anew in every call, for as long as the process lives.
+    pub(crate) fn prepare() {
+        let prepare = || {
+            Endpoint::prepare();
+            Unread::prepare();
+            Slot::prepare();
+        };
+        // Should there be no thread for it, the first call does it.
+        let _ = thread::Builder::new().name("llm-usage-tables".into()).spawn(prepare).map(JoinHandle::join);
+    }
+
     /// Begins to watch a request, if it is one to be watched.
     pub(crate) fn of_request<B>(recorder: &Recorder<Entry>, request: &mut Request<B>) -> Self {
         let (method, uri) = (request.method(), request.uri());

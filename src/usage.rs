@@ -8,8 +8,9 @@ use crate::{
     index::{Caps, Draft, Index},
     manage,
     queue::{self, Recorder},
-    slot::{Entry, Slot},
+    slot::Entry,
     store::{self, Past},
+    tap::Tap,
     writer::{self, WriterHandle},
 };
 
@@ -97,7 +98,7 @@ impl Usage {
         let mut index = Index::new(caps);
         let take_in = |past: Past<'_, Draft>| writer::take_in(&mut index, past);
         let opened = store::open(&path, settings, Draft::push, take_in, progress)?;
-        Slot::prepare();
+        Tap::prepare();
         let (recorder, events) = queue::channel(settings.queue_capacity);
         recorder.set_on(config.usage_statistics_enabled);
         let writer = WriterHandle::spawn(events, index, opened, path.clone(), settings)

@@ -18,7 +18,7 @@ mod simd;
 mod text;
 mod trie;
 
-use std::{borrow::Cow, io, mem};
+use std::{borrow::Cow, io, mem, sync::LazyLock};
 
 pub(crate) use dialect::Dialect;
 use memchr::memchr;
@@ -223,6 +223,11 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
+    /// Makes what all that is read is read by, if it is not there yet.
+    pub(crate) fn prepare() {
+        LazyLock::force(&dialect::PATHS);
+    }
+
     /// `hint` is the dialect of the endpoint, where it is known.
     #[inline(always)]
     pub(crate) fn new(format: Format, hint: Option<Dialect>) -> Self {

@@ -125,7 +125,7 @@ pub struct UsageStatistics {
     /// The usage file; unset: `usage.json` in `auth-dir`.
     pub file: Option<PathBuf>,
     /// Events that wait before they are written; at least 1. However fast they come, their number has them written once in
-    /// 100 ms at most, or whenever 128 KiB of lines wait.
+    /// 100 ms at most, or whenever 512 KiB of lines wait.
     pub flush_events: usize,
     /// How long an event waits at most before it is written; more than 0.
     #[serde(rename = "flush-seconds", deserialize_with = "seconds")]

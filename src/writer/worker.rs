@@ -35,8 +35,9 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 /// and sync costs as much as hundreds of calls.
 pub(crate) const LEAST_INTERVAL: Duration = Duration::from_millis(100);
 
-/// So many bytes of lines are written before that: longer ones would leave the cache before they are.
-pub(crate) const MOST_PACED: usize = 128 * 1024;
+/// So many bytes of lines are written before that, which are some thousand: to wait for more would save hardly anything, and
+/// the buffers would grow beyond what is [kept](KEPT_BUFFER) of them.
+pub(crate) const MOST_PACED: usize = 512 * 1024;
 
 /// Room for lines that is kept between batches.
 const KEPT_BUFFER: usize = 1 << 20;

@@ -11,7 +11,10 @@ pub mod observe;
 pub mod search;
 pub mod table;
 
-use std::{num::NonZeroU64, time::Duration};
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    time::Duration,
+};
 
 use anyhow::bail;
 use lexopt::{Arg, Parser, ValueExt as _};
@@ -28,6 +31,8 @@ pub struct Options {
     pub svg: Option<String>,
     /// Runs one workload this often and measures nothing: for a profiler.
     pub requests: Option<usize>,
+    /// Has servers started this often, if not as often as usual.
+    pub starts: Option<usize>,
     /// As large a history, if it is not to be as large as usual.
     pub lines: Option<u64>,
 }
@@ -41,6 +46,7 @@ impl Options {
             filter: String::new(),
             svg: None,
             requests: None,
+            starts: None,
             lines: None,
         };
         let mut arguments = Parser::from_env();
@@ -51,10 +57,13 @@ impl Options {
                 Arg::Long("json") => options.is_json = true,
                 Arg::Long("svg") => options.svg = Some(arguments.value()?.string()?),
                 Arg::Long("requests") => options.requests = Some(arguments.value()?.parse()?),
+                Arg::Long("starts") => {
+                    options.starts = Some(arguments.value()?.parse::<NonZeroUsize>()?.get());
+                }
                 Arg::Long("lines") => options.lines = Some(arguments.value()?.parse::<NonZeroU64>()?.get()),
                 Arg::Value(filter) => options.filter = filter.string()?,
                 other => bail!(
-                    "{}. These are known: a part of a workload's name, --quick, --json, --svg FILE, --requests N, --lines N",
+                    "{}. These are known: a part of a workload's name, --quick, --json, --svg FILE, --requests N, --starts N, --lines N",
                     other.unexpected()
                 ),
             }

@@ -53,6 +53,7 @@ use support::{
     median,
     observe::ObserveLayer,
     search::Search,
+    sorted,
     table::{Table, grouped},
 };
 use tempfile::TempDir;
@@ -345,8 +346,7 @@ impl Ratio {
     const NONE: Self = Self { median: f64::NAN, range: [f64::NAN; 2] };
 
     fn of(ratios: impl Iterator<Item = f64>) -> Self {
-        let mut ratios: Vec<f64> = ratios.collect();
-        ratios.sort_by(f64::total_cmp);
+        let ratios = sorted(ratios);
         // How many of them lie below it is the number of heads of as many coins, whatever they are distributed like.
         let len = ratios.len() as f64;
         let away = 1.96 * len.sqrt() / 2.0;
@@ -376,8 +376,7 @@ impl fmt::Display for Ratio {
 
 /// The median and the value that one in a hundred exceeds, of all turns together.
 fn percentiles(turns: &[Turn], values: fn(&Turn) -> &[f64]) -> [f64; 2] {
-    let mut all: Vec<f64> = turns.iter().flat_map(values).copied().collect();
-    all.sort_by(f64::total_cmp);
+    let all = sorted(turns.iter().flat_map(values).copied());
     [0.5, 0.99].map(|part| all.get((all.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN))
 }
 

@@ -83,9 +83,15 @@ impl Options {
 
 /// The middle one, which a busy neighbour moves least. Zero of nothing.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let values = sorted(values);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// The least first.
+pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+    values
 }
 
 pub fn nanoseconds(duration: Duration) -> f64 {

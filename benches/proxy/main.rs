@@ -9,11 +9,12 @@
 //! ```
 //!
 //! Each proxy is a process of its own with one thread that serves; this one is the provider and the clients. The proxies
-//! take turns, and ratios are of neighbouring turns. A third one has, in place of the layer, the least of a recorder:
-//! what no recorder can be spared, without any reading of what a call says; a fourth one looks at the heads as well, and
-//! searches for the names of model and tokens. A goal that they do not reach is one that nobody reaches on this machine.
-//! A ratio is the median of those of all turns, with the range in which that of endlessly many turns lies, in 95 of 100
-//! runs. Of a goal within that range the run cannot tell (≈) whether it is reached (✓) or missed (✗).
+//! take turns, and ratios are of neighbouring turns. Between two turns all rest, so that what a writer has still to do does
+//! not slow down the next proxy; CPU time has it. A third proxy has, in place of the layer, the least of a recorder: what no
+//! recorder can be spared, without any reading of what a call says; a fourth one looks at the heads as well, and searches for
+//! the names of model and tokens. A goal that they do not reach is one that nobody reaches on this machine. A ratio is the
+//! median of those of all turns, with the range in which that of endlessly many turns lies, in 95 of 100 runs. Of a goal
+//! within that range the run cannot tell (≈) whether it is reached (✓) or missed (✗).
 //!
 //! *Age* is the time from the moment when the provider hands a chunk to its server to the moment when the client has it.
 //! A thousand streams want 2,100 open files (`ulimit -n`), and memory and CPU time are read where Linux has them.
@@ -57,9 +58,9 @@ use support::{
     table::{Table, grouped},
 };
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
 use tower::{BoxError, Layer, Service, ServiceExt};
-use tower_llm_usage::{Config, PeerAddr, Usage};
+use tower_llm_usage::{Config, PeerAddr, Usage, bench::LEAST_INTERVAL};
 
 /// Where a proxy that this bench starts finds its provider, which one it is, and where its file is.
 const UPSTREAM: &str = "PROXY_BENCH_UPSTREAM";
@@ -250,10 +251,11 @@ async fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
 
 impl Row {
     async fn of(name: String, upstream: SocketAddr, load: Load, options: &Options) -> anyhow::Result<Self> {
-        let (starts, turns, time) = if options.is_full {
-            (options.starts.unwrap_or(STARTS), TURNS, TURN)
+        let (starts, turns, time, rest) = if options.is_full {
+            // Until a writer has written what it still has.
+            (options.starts.unwrap_or(STARTS), TURNS, TURN, LEAST_INTERVAL * 3 / 2)
         } else {
-            (1, 1, Duration::from_millis(20))
+            (1, 1, Duration::from_millis(20), Duration::ZERO)
         };
         let mut all: [Vec<Turn>; 4] = Default::default();
         for start in 0..starts {
@@ -264,6 +266,7 @@ impl Row {
                 for at in (start + turn..).take(proxies.len()).map(|at| at % proxies.len()) {
                     let before = proxies[at].cpu();
                     let mut done = generator::run(proxies[at].address, load, time).await?;
+                    sleep(rest).await;
                     done.cpu = proxies[at].cpu().zip(before).map(|(after, before)| after - before);
                     // The first one warms caches.
                     if turn > 0 {
